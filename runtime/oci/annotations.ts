@@ -1,0 +1,21 @@
+/** The annotations with which a configuration speaks to tskata itself, by their full names. */
+
+/** File that receives the output of a container's init as JSON lines. */
+export const LOG_PATH = 'io.tskata.log.path';
+/** Bytes after which that file is rotated. */
+export const LOG_MAX_SIZE = 'io.tskata.log.max-size';
+/** "none" or "user". */
+export const NETWORK = 'io.tskata.network';
+/** JSON list of {hostIp, hostPort, containerPort}. */
+export const PUBLISH = 'io.tskata.publish';
+/** JSON list of name server addresses. */
+export const DNS = 'io.tskata.dns';
+/** "true": nobody will call Delete; the shim ends the sandbox after the container. */
+export const DETACHED = 'io.tskata.detached';
+/** Guest memory in MiB. */
+export const SANDBOX_MEMORY = 'io.tskata.sandbox.memory';
+/** Number of virtual CPUs. */
+export const SANDBOX_VCPUS = 'io.tskata.sandbox.vcpus';
+
+/** What a person writes with --annotation must stay out of this name space. */
+export const RESERVED_PREFIX = 'io.tskata.';

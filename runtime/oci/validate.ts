@@ -1,0 +1,158 @@
+/**
+ * Reads a configuration from outside and says what is wrong with it, by JSON path, before anything is created.
+ *
+ * `spec.ts` knows the shape; this file knows what the values must mean for a container in a virtual machine.
+ */
+import type { z } from 'zod';
+import { TskataError } from '../../agent/protocol/errors.ts';
+import {
+  processSchema,
+  resourcesSchema,
+  type Spec,
+  type SpecProcess,
+  type SpecResources,
+  type SpecSeccomp,
+  seccompSchema,
+  specSchema,
+} from './spec.ts';
+
+/** One complaint. */
+export interface Problem {
+  /** "linux.resources.memory.limit", "mounts[3].destination". */
+  readonly path: string;
+  readonly message: string;
+}
+
+const MAX_PROBLEMS_SHOWN = 5;
+
+function jsonPath(parts: readonly PropertyKey[]): string {
+  let path = '';
+  for (const part of parts) {
+    if (typeof part === 'number') path += `[${part}]`;
+    else path += path === '' ? String(part) : `.${String(part)}`;
+  }
+  return path;
+}
+
+function flatten(error: z.ZodError): Problem[] {
+  return error.issues.flatMap((issue) => {
+    if (issue.code === 'unrecognized_keys') {
+      return issue.keys.map((key) => ({ path: jsonPath([...issue.path, key]), message: 'unknown field' }));
+    }
+    return [{ path: jsonPath(issue.path) || '(top)', message: issue.message.replace(/^Invalid input: /, '') }];
+  });
+}
+
+/** Throws InvalidArgument with every problem (at most five in the text). */
+function refuse(subject: string, problems: readonly Problem[]): never {
+  const shown = problems.slice(0, MAX_PROBLEMS_SHOWN).map((problem) => `${problem.path}: ${problem.message}`);
+  if (problems.length > shown.length) shown.push(`and ${problems.length - shown.length} more`);
+  throw new TskataError('invalid_argument', `${subject}: ${shown.join('; ')}`);
+}
+
+function parseWith<T>(schema: z.ZodType<T>, subject: string, value: unknown): T {
+  const parsed = schema.safeParse(value);
+  if (!parsed.success) refuse(subject, flatten(parsed.error));
+  return parsed.data;
+}
+
+/** Parses JSON text; the error names the subject and where the text stops being JSON. */
+export function parseJson(subject: string, text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new TskataError('invalid_argument', `${subject}: not JSON: ${(error as Error).message}`);
+  }
+}
+
+/**
+ * A container's configuration. `subject` is what the error calls it (the path of config.json).
+ * @throws TskataError invalid_argument naming JSON paths.
+ */
+export function parseSpec(subject: string, value: unknown): Spec {
+  const spec = parseWith<Spec>(specSchema, subject, value);
+  const problems = [...specProblems(spec)];
+  if (problems.length > 0) refuse(subject, problems);
+  return spec;
+}
+
+/** The process of an exec (OCI runtime spec, "Process"). */
+export function parseProcess(subject: string, value: unknown): SpecProcess {
+  const process = parseWith<SpecProcess>(processSchema, subject, value);
+  const problems = [...processProblems(process, '')];
+  if (problems.length > 0) refuse(subject, problems);
+  return process;
+}
+
+/** The resources of an update (OCI runtime spec, "linux.resources"). */
+export function parseResources(subject: string, value: unknown): SpecResources {
+  return parseWith<SpecResources>(resourcesSchema, subject, value);
+}
+
+/** A seccomp profile file in the OCI form. */
+export function parseSeccomp(subject: string, value: unknown): SpecSeccomp {
+  return parseWith<SpecSeccomp>(seccompSchema, subject, value);
+}
+
+function* specProblems(spec: Spec): Generator<Problem> {
+  if (!/^1\.\d+\.\d+/.test(spec.ociVersion)) {
+    yield { path: 'ociVersion', message: `${JSON.stringify(spec.ociVersion)} is not a 1.x version` };
+  }
+  if (spec.process === undefined) yield { path: 'process', message: 'is required' };
+  else yield* processProblems(spec.process, 'process.');
+  yield* mountProblems(spec);
+  yield* namespaceProblems(spec);
+  yield* linuxProblems(spec);
+}
+
+function* processProblems(process: SpecProcess, prefix: string): Generator<Problem> {
+  if (process.args === undefined || process.args.length === 0) {
+    yield { path: `${prefix}args`, message: 'must name a program' };
+  }
+  if (!process.cwd.startsWith('/')) yield { path: `${prefix}cwd`, message: 'must be an absolute path' };
+  for (const [index, entry] of (process.env ?? []).entries()) {
+    if (!/^[^=]+=/.test(entry)) yield { path: `${prefix}env[${index}]`, message: 'must be NAME=value' };
+  }
+  for (const [index, limit] of (process.rlimits ?? []).entries()) {
+    if (!/^RLIMIT_[A-Z]+$/.test(limit.type)) {
+      yield { path: `${prefix}rlimits[${index}].type`, message: `${JSON.stringify(limit.type)} is not a limit's name` };
+    }
+    if (limit.soft > limit.hard) yield { path: `${prefix}rlimits[${index}].soft`, message: 'is above hard' };
+  }
+}
+
+function* mountProblems(spec: Spec): Generator<Problem> {
+  for (const [index, mount] of (spec.mounts ?? []).entries()) {
+    if (!mount.destination.startsWith('/')) {
+      yield { path: `mounts[${index}].destination`, message: 'must be an absolute path' };
+    }
+    const bind = mount.type === 'bind' || (mount.options ?? []).some((option) => option === 'bind' || option === 'rbind');
+    if (bind && !mount.source) yield { path: `mounts[${index}].source`, message: 'is required for a bind' };
+  }
+}
+
+function* namespaceProblems(spec: Spec): Generator<Problem> {
+  const seen = new Set<string>();
+  for (const [index, namespace] of (spec.linux?.namespaces ?? []).entries()) {
+    if (seen.has(namespace.type)) yield { path: `linux.namespaces[${index}].type`, message: 'is there twice' };
+    seen.add(namespace.type);
+  }
+  if (seen.has('user') !== (spec.linux?.uidMappings ?? []).length > 0) {
+    yield { path: 'linux.uidMappings', message: 'go together with a namespace of type user' };
+  }
+}
+
+function* linuxProblems(spec: Spec): Generator<Problem> {
+  for (const [index, device] of (spec.linux?.devices ?? []).entries()) {
+    if (!device.path.startsWith('/')) yield { path: `linux.devices[${index}].path`, message: 'must be an absolute path' };
+    if (device.type !== 'p' && (device.major === undefined || device.minor === undefined)) {
+      yield { path: `linux.devices[${index}].major`, message: 'major and minor are required' };
+    }
+  }
+  if (spec.linux?.seccomp?.listenerPath) {
+    yield { path: 'linux.seccomp.listenerPath', message: 'a notify listener on the host is not supported' };
+  }
+  if (Object.keys(spec.linux?.netDevices ?? {}).length > 0) {
+    yield { path: 'linux.netDevices', message: 'host network devices cannot be moved into the machine' };
+  }
+}
