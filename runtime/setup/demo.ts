@@ -1,0 +1,35 @@
+/**
+ * The first thing that a new user sees: one container in its own virtual machine, by the command that they would
+ * type, and the proof that it is one: the guest's kernel is not the host's.
+ */
+import { spawnSync } from 'node:child_process';
+import { release } from 'node:os';
+import { join } from 'node:path';
+
+const prefix = process.env['TSKATA_PREFIX'] ?? '/usr/local';
+const tskata = join(prefix, 'bin/tskata');
+const BUSYBOX = 'busybox:latest';
+
+/** Runs a command with its output in view; returns what it printed. */
+function run(args: readonly string[]): string {
+  const result = spawnSync(tskata, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
+  if (result.error) throw result.error;
+  if (result.status !== 0) {
+    process.stderr.write(`demo: tskata ${args.join(' ')} ended with status ${result.status}\n`);
+    process.exit(result.status ?? 1);
+  }
+  return result.stdout.trim();
+}
+
+if (!(JSON.parse(run(['images', '--json'])) as { name: string }[]).some((image) => image.name.endsWith(BUSYBOX))) {
+  console.log('==> making the image busybox:latest from the busybox of this machine');
+  run(['load', '--builtin', 'busybox']);
+}
+console.log(run(['doctor', '--accelerator']));
+const command = ['run', '--rm', 'busybox', 'uname', '-r'];
+console.log(`\n$ tskata ${command.join(' ')}`);
+const started = performance.now();
+const guest = run(command);
+const seconds = (performance.now() - started) / 1000;
+console.log(guest);
+console.log(`\nguest kernel  ${guest}\nhost kernel   ${release()}\nwhole run     ${seconds.toFixed(2)} s (start, command, removal)`);
