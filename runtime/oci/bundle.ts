@@ -4,7 +4,7 @@
  */
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { TskataError } from '../../agent/protocol/errors.ts';
+import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import type { Spec } from './spec.ts';
 import { parseJson, parseSpec } from './validate.ts';
 
@@ -31,12 +31,12 @@ async function readConfig(file: string): Promise<string> {
   try {
     const { size } = await stat(file);
     if (size > MAX_CONFIG_BYTES) {
-      throw new TskataError('invalid_argument', `${file}: ${size} bytes, more than the ${MAX_CONFIG_BYTES} allowed`);
+      throw new TskataError(Code.InvalidArgument, `${file}: ${size} bytes, more than the ${MAX_CONFIG_BYTES} allowed`);
     }
     return await readFile(file, 'utf8');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') {
-      throw new TskataError('not_found', `read bundle: ${file} does not exist; is its directory an OCI bundle?`);
+      throw new TskataError(Code.NotFound, `read bundle: ${file} does not exist; is its directory an OCI bundle?`);
     }
     throw TskataError.from(error);
   }

@@ -1,5 +1,5 @@
 /** Linux capabilities by name (capabilities(7)), and the set that a container has when it asks for nothing. */
-import { TskataError } from '../../agent/protocol/errors.ts';
+import { Code, TskataError } from '../../agent/protocol/errors.ts';
 
 /** In the kernel's order: the index is the number. */
 export const CAPABILITIES: readonly string[] = [
@@ -67,7 +67,7 @@ function named(flag: string, name: string): string {
   const upper = name.toUpperCase();
   const full = upper.startsWith('CAP_') ? upper : `CAP_${upper}`;
   if (!CAPABILITIES.includes(full)) {
-    throw new TskataError('invalid_argument', `${flag} ${name}: not a capability of Linux, see capabilities(7)`);
+    throw new TskataError(Code.InvalidArgument, `${flag} ${name}: not a capability of Linux, see capabilities(7)`);
   }
   return full;
 }

@@ -4,7 +4,7 @@
  * `spec.ts` knows the shape; this file knows what the values must mean for a container in a virtual machine.
  */
 import type { z } from 'zod';
-import { TskataError } from '../../agent/protocol/errors.ts';
+import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import {
   processSchema,
   resourcesSchema,
@@ -47,7 +47,7 @@ function flatten(error: z.ZodError): Problem[] {
 function refuse(subject: string, problems: readonly Problem[]): never {
   const shown = problems.slice(0, MAX_PROBLEMS_SHOWN).map((problem) => `${problem.path}: ${problem.message}`);
   if (problems.length > shown.length) shown.push(`and ${problems.length - shown.length} more`);
-  throw new TskataError('invalid_argument', `${subject}: ${shown.join('; ')}`);
+  throw new TskataError(Code.InvalidArgument, `${subject}: ${shown.join('; ')}`);
 }
 
 function parseWith<T>(schema: z.ZodType<T>, subject: string, value: unknown): T {
@@ -61,7 +61,7 @@ export function parseJson(subject: string, text: string): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw new TskataError('invalid_argument', `${subject}: not JSON: ${(error as Error).message}`);
+    throw new TskataError(Code.InvalidArgument, `${subject}: not JSON: ${(error as Error).message}`);
   }
 }
 

@@ -1,5 +1,5 @@
 /** --ulimit, --cpus, --pids-limit, --sysctl. */
-import { TskataError } from '../../../agent/protocol/errors.ts';
+import { Code, TskataError } from '../../../agent/protocol/errors.ts';
 import type { UlimitRequest } from '../../oci/request.ts';
 
 const ULIMITS = new Set([
@@ -11,7 +11,7 @@ const ULIMITS = new Set([
 const UNLIMITED = 2 ** 64;
 
 function refuse(flag: string, text: string, why: string): never {
-  throw new TskataError('invalid_argument', `${flag} ${text}: ${why}`);
+  throw new TskataError(Code.InvalidArgument, `${flag} ${text}: ${why}`);
 }
 
 /** `--ulimit NAME=SOFT[:HARD]`, -1 for unlimited. */

@@ -1,13 +1,13 @@
 /** -p: a TCP port of the host that leads into the container, with docker's syntax. */
 import { isIP } from 'node:net';
-import { TskataError } from '../../../agent/protocol/errors.ts';
+import { Code, TskataError } from '../../../agent/protocol/errors.ts';
 import type { PublishRequest } from '../../oci/request.ts';
 
 const MAX_PORT = 65_535;
 const MAX_PORTS = 1024;
 
 function refuse(flag: string, text: string, why: string): never {
-  throw new TskataError('invalid_argument', `${flag} ${text}: ${why}`);
+  throw new TskataError(Code.InvalidArgument, `${flag} ${text}: ${why}`);
 }
 
 function rangeOf(flag: string, text: string, part: string): [number, number] {

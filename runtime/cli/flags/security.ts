@@ -1,6 +1,6 @@
 /** --security-opt: seccomp=unconfined|FILE and no-new-privileges. */
 import { readFileSync } from 'node:fs';
-import { TskataError } from '../../../agent/protocol/errors.ts';
+import { Code, TskataError } from '../../../agent/protocol/errors.ts';
 import type { SeccompRequest } from '../../oci/request.ts';
 import { parseJson } from '../../oci/validate.ts';
 
@@ -18,7 +18,7 @@ export function parseSecurityOptions(flag: string, entries: readonly string[]): 
     const [, name, value] = /^([a-z-]+)(?:[=:](.*))?$/.exec(entry) ?? [];
     if (name === 'no-new-privileges') noNewPrivileges = value === undefined || value === 'true';
     else if (name === 'seccomp' && value) seccomp = readSeccomp(flag, value);
-    else throw new TskataError('invalid_argument', `${flag} ${entry}: use seccomp=unconfined, seccomp=FILE or no-new-privileges`);
+    else throw new TskataError(Code.InvalidArgument, `${flag} ${entry}: use seccomp=unconfined, seccomp=FILE or no-new-privileges`);
   }
   return { seccomp, noNewPrivileges };
 }
@@ -29,6 +29,6 @@ function readSeccomp(flag: string, value: string): SeccompRequest {
   try {
     return { kind: 'file', file: value, profile: parseJson(value, readFileSync(value, 'utf8')) };
   } catch (error) {
-    throw new TskataError('invalid_argument', `${flag} seccomp=${value}: ${(error as Error).message}`);
+    throw new TskataError(Code.InvalidArgument, `${flag} seccomp=${value}: ${(error as Error).message}`);
   }
 }

@@ -1,5 +1,5 @@
 /** Sizes as people write them: "64m", "1.5GiB", "1073741824". Units are powers of 1,024, as docker has them. */
-import { TskataError } from '../../../agent/protocol/errors.ts';
+import { Code, TskataError } from '../../../agent/protocol/errors.ts';
 
 const FACTORS: Readonly<Record<string, number>> = { '': 1, b: 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30, t: 2 ** 40 };
 
@@ -8,7 +8,7 @@ export function parseSize(flag: string, text: string): number {
   const match = /^(\d+(?:\.\d+)?)\s*([bkmgt]?)(?:i?b)?$/i.exec(text.trim());
   const factor = FACTORS[match?.[2]?.toLowerCase() ?? ''];
   if (!match || factor === undefined) {
-    throw new TskataError('invalid_argument', `${flag} ${text}: not a size; write 512m, 2g or a number of bytes`);
+    throw new TskataError(Code.InvalidArgument, `${flag} ${text}: not a size; write 512m, 2g or a number of bytes`);
   }
   return Math.floor(Number(match[1]) * factor);
 }

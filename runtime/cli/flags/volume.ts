@@ -1,6 +1,6 @@
 /** Host paths and tmpfs in the container: -v, --mount, --tmpfs, with docker's syntax. */
 import { isAbsolute, normalize, resolve } from 'node:path';
-import { TskataError } from '../../../agent/protocol/errors.ts';
+import { Code, TskataError } from '../../../agent/protocol/errors.ts';
 import type { TmpfsRequest, VolumeRequest } from '../../oci/request.ts';
 
 const PROPAGATIONS = new Set(['private', 'rprivate', 'shared', 'rshared', 'slave', 'rslave']);
@@ -8,7 +8,7 @@ const PROPAGATIONS = new Set(['private', 'rprivate', 'shared', 'rshared', 'slave
 const IGNORED = new Set(['z', 'Z', 'cached', 'delegated', 'consistent', 'nocopy', 'rbind', 'bind']);
 
 function refuse(flag: string, text: string, why: string): never {
-  throw new TskataError('invalid_argument', `${flag} ${text}: ${why}`);
+  throw new TskataError(Code.InvalidArgument, `${flag} ${text}: ${why}`);
 }
 
 function destinationOf(flag: string, text: string, path: string): string {

@@ -1,5 +1,5 @@
 /** The process section: program, environment, directory, user, terminal (OCI runtime spec, "Process"). */
-import { TskataError } from '../../../agent/protocol/errors.ts';
+import { Code, TskataError } from '../../../agent/protocol/errors.ts';
 import type { Transform } from '../compose.ts';
 import type { ContainerRequest } from '../request.ts';
 
@@ -27,7 +27,7 @@ function mergeEnvironment(...layers: readonly (readonly string[])[]): string[] {
 export const process: Transform = (draft, request) => {
   const args = programOf(request);
   if (args.length === 0) {
-    throw new TskataError('invalid_argument', 'the image names no program: give one after the image name');
+    throw new TskataError(Code.InvalidArgument, 'the image names no program: give one after the image name');
   }
   draft.hostname = request.hostname ?? request.id.slice(0, SHORT_ID);
   const own = [DEFAULT_PATH, `HOSTNAME=${draft.hostname}`, ...(request.terminal ? ['TERM=xterm'] : [])];
