@@ -27,7 +27,12 @@ export interface SeccompRule {
   readonly names: readonly string[];
   /** SCMP_ACT_* value, errno already included. */
   readonly action: number;
-  readonly args: readonly { readonly index: number; readonly op: number; readonly value: bigint; readonly valueTwo: bigint }[];
+  readonly args: readonly {
+    readonly index: number;
+    readonly op: number;
+    readonly value: bigint;
+    readonly valueTwo: bigint;
+  }[];
 }
 
 /** A whole filter: default action, extra architectures, rules. Unknown syscall names are skipped, as runc does. */
