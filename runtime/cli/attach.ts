@@ -1,0 +1,75 @@
+/**
+ * The caller's side of a running process: its output, its input, its terminal, its signals, until it ends. The same for
+ * `run` and `exec`.
+ */
+import { Code, TskataError } from '../../agent/protocol/errors.ts';
+import type { Stdio } from './stdio.ts';
+import type { Task } from './task.ts';
+import { lendTerminal, terminalSize } from './terminal.ts';
+
+/** Signals that are handed on to the container's process, as docker does. */
+const FORWARDED: readonly NodeJS.Signals[] = ['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGTERM', 'SIGUSR1', 'SIGUSR2', 'SIGCONT', 'SIGALRM'];
+/** How long output that is still in the FIFOs after the exit is waited for. */
+const DRAIN_DEADLINE_MS = 10_000;
+
+/** What to attach to. */
+export interface Attachment {
+  readonly task: Task;
+  /** Empty for the container's init. */
+  readonly execId: string;
+  readonly stdio: Stdio;
+  readonly terminal: boolean;
+  readonly interactive: boolean;
+}
+
+/** Runs `start`, then stays until the process has ended and its output is out. Returns the exit status. */
+export async function attachAndStart(attachment: Attachment): Promise<number> {
+  const { task, execId, stdio, terminal, interactive } = attachment;
+  const undo: (() => void)[] = [];
+  try {
+    undo.push(forwardSignals(task, execId));
+    const ended = task.wait(execId);
+    // A failed start fails the wait as well; the start's words are the ones to show.
+    ended.catch(() => undefined);
+    await task.start(execId);
+    stdio.handOver();
+    if (terminal) undo.push(lendTerminal(process.stdin), followSize(task, execId));
+    if (interactive) {
+      stdio.copyInput(process.stdin, () => void task.closeStdin(execId).catch(ignoreEnded));
+    }
+    const exit = await ended;
+    await Promise.race([stdio.drained(), deadline(DRAIN_DEADLINE_MS)]);
+    return exit.status;
+  } finally {
+    for (const step of undo.toReversed()) step();
+    process.stdin.unref?.();
+  }
+}
+
+function forwardSignals(task: Task, execId: string): () => void {
+  const forward = (_: NodeJS.Signals, signal: number): void => void task.kill(signal, { execId }).catch(ignoreEnded);
+  for (const name of FORWARDED) process.on(name, forward);
+  return () => {
+    for (const name of FORWARDED) process.off(name, forward);
+  };
+}
+
+function followSize(task: Task, execId: string): () => void {
+  const resize = (): void => void task.resize(execId, terminalSize(process.stdout)).catch(ignoreEnded);
+  resize();
+  process.stdout.on('resize', resize);
+  return () => process.stdout.off('resize', resize);
+}
+
+/** A signal or a new size for a process that has just ended is nobody's concern. */
+function ignoreEnded(caught: unknown): void {
+  const { code, message } = TskataError.from(caught);
+  if (code === Code.NotFound || code === Code.FailedPrecondition || code === Code.Unavailable || code === Code.Canceled) return;
+  process.stderr.write(`tskata: ${message}\n`);
+}
+
+function deadline(delayMs: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, delayMs).unref();
+  });
+}

@@ -1,0 +1,140 @@
+/** `tskata run`: an image, a directory or a bundle becomes a container in its own machine. */
+import { constants } from 'node:os';
+import { writeFile } from 'node:fs/promises';
+import { type Command, Option } from 'commander';
+import { Code, TskataError } from '../../agent/protocol/errors.ts';
+import { attachAndStart } from './attach.ts';
+import { containerFiles, createContainerFiles, removeContainerFiles } from './container-files.ts';
+import type { CliContext, ContextSource } from './context.ts';
+import { ExitWith, startFailureStatus } from './exit.ts';
+import { addContainerFlags, type ContainerFlags, parseSeconds } from './flags/container.ts';
+import { checkName, newContainerId } from './names.ts';
+import { type PreparedRun, prepareRun, type SourceFlags } from './run-source.ts';
+import { Stdio } from './stdio.ts';
+import { startTask, type Task } from './task.ts';
+
+/** Every flag of `run`. */
+export interface RunFlags extends ContainerFlags, SourceFlags {
+  readonly rm?: boolean;
+  readonly interactive?: boolean;
+  readonly tty?: boolean;
+  readonly detach?: boolean;
+  readonly cidfile?: string;
+  readonly stopSignal?: string;
+  readonly stopTimeout: number;
+}
+
+const EXAMPLES = `
+Examples:
+  tskata run --rm busybox echo hello
+  tskata run --rm -it -v "$PWD":/src -w /src debian bash
+  tskata run -d --name web -p 8080:80 -m 256m nginx
+  tskata run --rm --rootfs /srv/tree --read-only /bin/sh -c 'id'`;
+
+export function register(program: Command, context: ContextSource): void {
+  const command = program
+    .command('run')
+    .description('run a container in its own virtual machine')
+    .usage('[options] IMAGE [COMMAND [ARG...]]')
+    .argument('[image-or-command...]')
+    .passThroughOptions()
+    .option('--rm', 'remove the container when it has ended')
+    .option('-i, --interactive', 'connect standard input')
+    .option('-t, --tty', 'give it a terminal')
+    .option('-d, --detach', 'leave it running, print its id')
+    .option('--cidfile <file>', 'write the id to a file that does not exist yet')
+    .option('--stop-signal <signal>', 'what `stop` sends, instead of the image\'s')
+    .addOption(new Option('--stop-timeout <seconds>', 'how long `stop` waits before it kills').default(10).argParser(parseSeconds))
+    .addOption(new Option('--pull <when>', 'pull the image').choices(['missing', 'always', 'never']).default('missing'))
+    .option('--storage <size>', 'size of the writable disk', '10g')
+    .option('--rootfs <dir>', 'a directory of the host as the root, instead of an image')
+    .option('--bundle <dir>', 'an OCI bundle, instead of an image and flags');
+  addContainerFlags(command)
+    .addHelpText('after', EXAMPLES)
+    .action(async (words: string[], flags: RunFlags) => run(context(), words, flags));
+}
+
+async function run(context: CliContext, words: readonly string[], flags: RunFlags): Promise<void> {
+  checkCombination(flags);
+  if (flags.name !== undefined) checkName(context, flags.name);
+  const id = newContainerId();
+  if (flags.cidfile !== undefined) await writeCidFile(flags.cidfile, id);
+  const files = containerFiles(context, id);
+  let keep = false;
+  let task: Task | undefined;
+  try {
+    const prepared = await prepareRun(context, id, files, words, flags);
+    await createContainerFiles(files, prepared.spec);
+    task = await startTask(context, id, files.bundle);
+    keep = flags.rm !== true;
+    const status = await (flags.detach ? detached(task, prepared, id) : attached(context, task, prepared, files.runDirectory, flags));
+    if (status !== 0) throw new ExitWith(status);
+  } catch (error) {
+    if (!(error instanceof ExitWith)) keep = false;
+    throw error;
+  } finally {
+    if (!flags.detach || !keep) await task?.end();
+    task?.close();
+    if (!keep && !(flags.detach && task)) await removeContainerFiles(files);
+  }
+}
+
+async function attached(context: CliContext, task: Task, prepared: PreparedRun, directory: string, flags: RunFlags): Promise<number> {
+  const terminal = prepared.spec.process?.terminal === true;
+  const interactive = flags.interactive === true;
+  const stdio = await Stdio.create(context.programs, `${directory}/stdio`, { stdin: interactive, terminal });
+  try {
+    stdio.copyOutput(process.stdout, process.stderr);
+    await task.create({ rootfs: prepared.rootfs, terminal, stdio: stdio.paths });
+    return await attachAndStart({ task, execId: '', stdio, terminal, interactive });
+  } catch (error) {
+    throw explained(error);
+  } finally {
+    await stdio.remove();
+  }
+}
+
+async function detached(task: Task, prepared: PreparedRun, id: string): Promise<number> {
+  try {
+    await task.create({
+      rootfs: prepared.rootfs,
+      terminal: prepared.spec.process?.terminal === true,
+      stdio: { stdin: '', stdout: '', stderr: '' },
+    });
+    await task.start('');
+  } catch (error) {
+    await task.end();
+    throw explained(error);
+  }
+  process.stdout.write(`${id}\n`);
+  return 0;
+}
+
+/** A program that cannot be started is 126 or 127, with its reason told here. */
+function explained(caught: unknown): unknown {
+  const error = TskataError.from(caught);
+  const status = startFailureStatus(error);
+  if (status === startFailureStatus(new TskataError(Code.Unknown, ''))) return error;
+  process.stderr.write(`tskata: ${error.message}\n`);
+  return new ExitWith(status);
+}
+
+function checkCombination(flags: RunFlags): void {
+  const refuse = (why: string): never => {
+    throw new TskataError(Code.InvalidArgument, why);
+  };
+  if (flags.rootfs !== undefined && flags.bundle !== undefined) refuse('--rootfs and --bundle exclude each other');
+  if (flags.detach && flags.interactive) refuse('--detach and --interactive exclude each other');
+  if (flags.tty && flags.interactive && !process.stdin.isTTY) refuse('--tty with --interactive needs a terminal as standard input');
+  if (flags.stopSignal !== undefined && !(flags.stopSignal.replace(/^(SIG)?/, 'SIG') in constants.signals) && !/^\d+$/.test(flags.stopSignal)) {
+    refuse(`--stop-signal ${flags.stopSignal}: not a signal`);
+  }
+}
+
+async function writeCidFile(file: string, id: string): Promise<void> {
+  try {
+    await writeFile(file, id, { flag: 'wx' });
+  } catch (error) {
+    throw new TskataError(Code.InvalidArgument, `--cidfile ${file}: ${(error as Error).message}`);
+  }
+}
