@@ -1,0 +1,67 @@
+/**
+ * Every bound and deadline of the contract, each with its reason. Both sides are built from this file, so a limit is
+ * never negotiated. Sizes are bytes, times milliseconds.
+ */
+
+/** Version of the contract: major * 1000 + minor. Another major is refused; minors only add. */
+export const PROTOCOL_VERSION = 1000;
+
+/** ttrpc's own header, before every message. */
+export const TTRPC_HEADER_BYTES = 10;
+
+/** The largest ttrpc message that containerd sends or takes (4 MiB, ttrpc's own bound). */
+export const MAX_TTRPC_MESSAGE_BYTES = 4 * 1024 * 1024;
+
+/** The largest message between host and guest: a container spec with 1,000 mounts is below 300 kB. */
+export const MAX_AGENT_MESSAGE_BYTES = 1024 * 1024;
+
+/** Calls that one connection may have under way: a Wait for each of some hundred processes and room for the rest. */
+export const MAX_CALLS_IN_FLIGHT = 1024;
+
+/** Calls whose answer nobody waits for any more. A peer that leaves so many unanswered is not one to keep. */
+export const MAX_ABANDONED_CALLS = 4096;
+
+/** Frames that belong to nothing and are ignored before the connection is given up. */
+export const MAX_STRAY_FRAMES = 1024;
+
+/** Nesting of messages; the deepest legal one (an agent request) has 5 levels. */
+export const MAX_MESSAGE_DEPTH = 32;
+
+/**
+ * Elements (of repeated fields, maps and sub-messages) in one decoded message: an empty element takes 2 bytes on the
+ * wire and a hundred in memory, so the size of a frame alone does not bound what it costs.
+ */
+export const MAX_MESSAGE_ELEMENTS = 65_536;
+
+/** Entries and bytes of the metadata of one call. */
+export const MAX_METADATA_ENTRIES = 64;
+
+/** Body of one frame on the bytes port: large enough that the per-frame work vanishes, small enough to be fair. */
+export const MAX_STREAM_BODY_BYTES = 64 * 1024;
+
+/** Bytes that may be under way on one stream in one direction: four frames, so that the pipe stays full. */
+export const STREAM_WINDOW_BYTES = 256 * 1024;
+
+/** Consumed bytes are granted again in portions of at least this size, so that credits are rare. */
+export const STREAM_GRANT_BYTES = STREAM_WINDOW_BYTES / 4;
+
+/** Streams that one connection may have: three for each of 1,000 processes, and connections of Dial. */
+export const MAX_STREAMS = 4096;
+
+/** Stale frames that a guest may still send on a stream that the host has closed; then the connection is given up. */
+export const STALE_FRAMES_PER_STREAM = 1024;
+
+/** Bytes of an older connection that the host throws away while it looks for its acknowledgement. */
+export const MAX_STALE_BYTES = 64 * 1024 * 1024;
+
+/** Deadline of a reset of both ports by an agent that is already running; includes a garbage collection on a slow host. */
+export const RESET_TIMEOUT_MS = 10_000;
+
+/** Deadline of a call for which the caller named none. Calls that wait for a process name their own. */
+export const CALL_TIMEOUT_MS = 30_000;
+
+/** Deadline of an agent call that mounts disks or waits for a hot-plugged one. */
+export const CREATE_TIMEOUT_MS = 60_000;
+
+/** How long a long poll for events stays open in the guest before it answers empty. */
+export const EVENTS_POLL_MS = 30_000;
