@@ -8,7 +8,16 @@ import type { Task } from './task.ts';
 import { lendTerminal, terminalSize } from './terminal.ts';
 
 /** Signals that are handed on to the container's process, as docker does. */
-const FORWARDED: readonly NodeJS.Signals[] = ['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGTERM', 'SIGUSR1', 'SIGUSR2', 'SIGCONT', 'SIGALRM'];
+const FORWARDED: readonly NodeJS.Signals[] = [
+  'SIGHUP',
+  'SIGINT',
+  'SIGQUIT',
+  'SIGTERM',
+  'SIGUSR1',
+  'SIGUSR2',
+  'SIGCONT',
+  'SIGALRM',
+];
 /** How long output that is still in the FIFOs after the exit is waited for. */
 const DRAIN_DEADLINE_MS = 10_000;
 
@@ -64,7 +73,8 @@ function followSize(task: Task, execId: string): () => void {
 /** A signal or a new size for a process that has just ended is nobody's concern. */
 function ignoreEnded(caught: unknown): void {
   const { code, message } = TskataError.from(caught);
-  if (code === Code.NotFound || code === Code.FailedPrecondition || code === Code.Unavailable || code === Code.Canceled) return;
+  if (code === Code.NotFound || code === Code.FailedPrecondition || code === Code.Unavailable || code === Code.Canceled)
+    return;
   process.stderr.write(`tskata: ${message}\n`);
 }
 

@@ -21,7 +21,8 @@ export class ExitWith extends Error {
 /** Start errors speak runc's words, which docker and CRI match on as well. */
 export function startFailureStatus(error: TskataError): number {
   if (/executable file not found|no such file or directory/.test(error.message)) return EXIT_NOT_FOUND;
-  if (/permission denied|not a directory|is a directory|exec format error/.test(error.message)) return EXIT_NOT_EXECUTABLE;
+  if (/permission denied|not a directory|is a directory|exec format error/.test(error.message))
+    return EXIT_NOT_EXECUTABLE;
   return EXIT_RUNTIME;
 }
 
@@ -31,6 +32,7 @@ export function report(caught: unknown, failureStatus: number, debug: boolean): 
   const error = TskataError.from(caught);
   process.stderr.write(`tskata: ${error.message}\n`);
   if (debug && error.stack) process.stderr.write(`${error.stack}\n`);
-  if (error.code === Code.Internal && !debug) process.stderr.write('tskata: this is a defect; run again with --debug for details\n');
+  if (error.code === Code.Internal && !debug)
+    process.stderr.write('tskata: this is a defect; run again with --debug for details\n');
   return failureStatus;
 }

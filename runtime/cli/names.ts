@@ -6,6 +6,9 @@ import type { CliContext } from './context.ts';
 
 /** Annotation that holds a container's name. */
 export const NAME_ANNOTATION = 'io.tskata.name';
+/** Annotations with which `run` tells `stop` how. */
+export const STOP_SIGNAL_ANNOTATION = 'io.tskata.stop-signal';
+export const STOP_TIMEOUT_ANNOTATION = 'io.tskata.stop-timeout';
 const ID_BYTES = 32;
 const NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/;
 
@@ -34,16 +37,28 @@ export function findContainer(context: CliContext, reference: string): Container
   if (exact) return exact;
   const matching = reference.length > 0 ? all.filter((record) => record.id.startsWith(reference)) : [];
   const [found, second] = matching;
-  if (second) throw new TskataError(Code.InvalidArgument, `find container ${reference}: ${matching.length} ids begin like this; write more of it`);
-  if (!found) throw new TskataError(Code.NotFound, `find container ${reference}: no such container; 'tskata list' shows those there are`);
+  if (second)
+    throw new TskataError(
+      Code.InvalidArgument,
+      `find container ${reference}: ${matching.length} ids begin like this; write more of it`,
+    );
+  if (!found)
+    throw new TskataError(
+      Code.NotFound,
+      `find container ${reference}: no such container; 'tskata list' shows those there are`,
+    );
   return found;
 }
 
 /** Refuses a name that is not one, or that a container has. */
 export function checkName(context: CliContext, name: string): void {
-  if (!NAME.test(name)) throw new TskataError(Code.InvalidArgument, `--name ${name}: use letters, digits, '_', '.' and '-', at most 64`);
+  if (!NAME.test(name))
+    throw new TskataError(Code.InvalidArgument, `--name ${name}: use letters, digits, '_', '.' and '-', at most 64`);
   const holder = records(context).find((record) => record.annotations[NAME_ANNOTATION] === name);
   if (holder) {
-    throw new TskataError(Code.AlreadyExists, `--name ${name}: container ${holder.id.slice(0, 12)} has it; 'tskata rm ${name}' frees it`);
+    throw new TskataError(
+      Code.AlreadyExists,
+      `--name ${name}: container ${holder.id.slice(0, 12)} has it; 'tskata rm ${name}' frees it`,
+    );
   }
 }

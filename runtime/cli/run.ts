@@ -1,6 +1,7 @@
 /** `tskata run`: an image, a directory or a bundle becomes a container in its own machine. */
-import { constants } from 'node:os';
+
 import { writeFile } from 'node:fs/promises';
+import { constants } from 'node:os';
 import { type Command, Option } from 'commander';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import { attachAndStart } from './attach.ts';
@@ -43,8 +44,12 @@ export function register(program: Command, context: ContextSource): void {
     .option('-t, --tty', 'give it a terminal')
     .option('-d, --detach', 'leave it running, print its id')
     .option('--cidfile <file>', 'write the id to a file that does not exist yet')
-    .option('--stop-signal <signal>', 'what `stop` sends, instead of the image\'s')
-    .addOption(new Option('--stop-timeout <seconds>', 'how long `stop` waits before it kills').default(10).argParser(parseSeconds))
+    .option('--stop-signal <signal>', "what `stop` sends, instead of the image's")
+    .addOption(
+      new Option('--stop-timeout <seconds>', 'how long `stop` waits before it kills')
+        .default(10)
+        .argParser(parseSeconds),
+    )
     .addOption(new Option('--pull <when>', 'pull the image').choices(['missing', 'always', 'never']).default('missing'))
     .option('--storage <size>', 'size of the writable disk', '10g')
     .option('--rootfs <dir>', 'a directory of the host as the root, instead of an image')
@@ -67,7 +72,9 @@ async function run(context: CliContext, words: readonly string[], flags: RunFlag
     await createContainerFiles(files, prepared.spec);
     task = await startTask(context, id, files.bundle);
     keep = flags.rm !== true;
-    const status = await (flags.detach ? detached(task, prepared, id) : attached(context, task, prepared, files.runDirectory, flags));
+    const status = await (flags.detach
+      ? detached(task, prepared, id)
+      : attached(context, task, prepared, files.runDirectory, flags));
     if (status !== 0) throw new ExitWith(status);
   } catch (error) {
     if (!(error instanceof ExitWith)) keep = false;
@@ -79,7 +86,13 @@ async function run(context: CliContext, words: readonly string[], flags: RunFlag
   }
 }
 
-async function attached(context: CliContext, task: Task, prepared: PreparedRun, directory: string, flags: RunFlags): Promise<number> {
+async function attached(
+  context: CliContext,
+  task: Task,
+  prepared: PreparedRun,
+  directory: string,
+  flags: RunFlags,
+): Promise<number> {
   const terminal = prepared.spec.process?.terminal === true;
   const interactive = flags.interactive === true;
   const stdio = await Stdio.create(context.programs, `${directory}/stdio`, { stdin: interactive, terminal });
@@ -125,8 +138,13 @@ function checkCombination(flags: RunFlags): void {
   };
   if (flags.rootfs !== undefined && flags.bundle !== undefined) refuse('--rootfs and --bundle exclude each other');
   if (flags.detach && flags.interactive) refuse('--detach and --interactive exclude each other');
-  if (flags.tty && flags.interactive && !process.stdin.isTTY) refuse('--tty with --interactive needs a terminal as standard input');
-  if (flags.stopSignal !== undefined && !(flags.stopSignal.replace(/^(SIG)?/, 'SIG') in constants.signals) && !/^\d+$/.test(flags.stopSignal)) {
+  if (flags.tty && flags.interactive && !process.stdin.isTTY)
+    refuse('--tty with --interactive needs a terminal as standard input');
+  if (
+    flags.stopSignal !== undefined &&
+    !(flags.stopSignal.replace(/^(SIG)?/, 'SIG') in constants.signals) &&
+    !/^\d+$/.test(flags.stopSignal)
+  ) {
     refuse(`--stop-signal ${flags.stopSignal}: not a signal`);
   }
 }

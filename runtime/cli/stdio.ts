@@ -48,7 +48,10 @@ export class Stdio {
       stdout: join(directory, 'stdout'),
       stderr: wish.terminal ? '' : join(directory, 'stderr'),
     };
-    await makeFifos(programs, [paths.stdin, paths.stdout, paths.stderr].filter((path) => path !== ''));
+    await makeFifos(
+      programs,
+      [paths.stdin, paths.stdout, paths.stderr].filter((path) => path !== ''),
+    );
     return new Stdio(directory, paths);
   }
 

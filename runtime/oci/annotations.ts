@@ -10,7 +10,7 @@ export const NETWORK = 'io.tskata.network';
 export const PUBLISH = 'io.tskata.publish';
 /** JSON list of name server addresses. */
 export const DNS = 'io.tskata.dns';
-/** "true": nobody will call Delete; the shim ends the sandbox after the container. */
+/** Nobody will call Delete, the shim ends the sandbox after the container: "keep" its record and log, or "remove" them. */
 export const DETACHED = 'io.tskata.detached';
 /** Guest memory in MiB. */
 export const SANDBOX_MEMORY = 'io.tskata.sandbox.memory';

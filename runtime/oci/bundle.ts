@@ -49,5 +49,8 @@ export function rootDirectory(bundle: Bundle): string {
 
 /** Writes config.json into an existing directory. */
 export async function writeBundle(directory: string, spec: Spec): Promise<void> {
-  await writeFile(join(directory, 'config.json'), `${JSON.stringify(spec, null, 2)}\n`, { mode: OWNER_ONLY, flag: 'wx' });
+  await writeFile(join(directory, 'config.json'), `${JSON.stringify(spec, null, 2)}\n`, {
+    mode: OWNER_ONLY,
+    flag: 'wx',
+  });
 }

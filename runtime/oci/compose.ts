@@ -1,11 +1,12 @@
 /** Makes an OCI configuration out of a request: an empty one, handed through an ordered list of transforms. */
+
+import type { ContainerRequest } from './request.ts';
+import type { Spec } from './spec.ts';
 import { annotate } from './transform/annotate.ts';
 import { confine } from './transform/confine.ts';
 import { limit } from './transform/limit.ts';
 import { mountDefaults, mountVolumes } from './transform/mount.ts';
 import { process } from './transform/process.ts';
-import type { ContainerRequest } from './request.ts';
-import type { Spec } from './spec.ts';
 
 /** A configuration while it is being made: every section that a transform fills is there. */
 export type Draft = Spec & Required<Pick<Spec, 'root' | 'mounts' | 'process' | 'linux' | 'annotations'>>;

@@ -43,7 +43,10 @@ export interface PublishRequest {
 }
 
 /** Where a seccomp filter comes from. */
-export type SeccompRequest = { readonly kind: 'default' } | { readonly kind: 'unconfined' } | { readonly kind: 'file'; readonly profile: unknown; readonly file: string };
+export type SeccompRequest =
+  | { readonly kind: 'default' }
+  | { readonly kind: 'unconfined' }
+  | { readonly kind: 'file'; readonly profile: unknown; readonly file: string };
 
 /** Everything that `tskata run` can say about the container. */
 export interface ContainerRequest {

@@ -156,9 +156,7 @@ export const resourcesSchema = z.strictObject({
       priorities: z.array(z.strictObject({ name: text, priority: uint32 })).optional(),
     })
     .optional(),
-  rdma: z
-    .record(text, z.strictObject({ hcaHandles: uint32.optional(), hcaObjects: uint32.optional() }))
-    .optional(),
+  rdma: z.record(text, z.strictObject({ hcaHandles: uint32.optional(), hcaObjects: uint32.optional() })).optional(),
   unified: z.record(text, text).optional(),
 });
 
@@ -205,7 +203,9 @@ const linux = z.strictObject({
   devices: z.array(device).optional(),
   netDevices: z.record(text, z.strictObject({ name: text.optional() })).optional(),
   seccomp: seccompSchema.optional(),
-  rootfsPropagation: z.enum(['', 'shared', 'slave', 'private', 'unbindable', 'rshared', 'rslave', 'rprivate', 'runbindable']).optional(),
+  rootfsPropagation: z
+    .enum(['', 'shared', 'slave', 'private', 'unbindable', 'rshared', 'rslave', 'rprivate', 'runbindable'])
+    .optional(),
   maskedPaths: strings.optional(),
   readonlyPaths: strings.optional(),
   mountLabel: text.optional(),

@@ -126,7 +126,8 @@ function* mountProblems(spec: Spec): Generator<Problem> {
     if (!mount.destination.startsWith('/')) {
       yield { path: `mounts[${index}].destination`, message: 'must be an absolute path' };
     }
-    const bind = mount.type === 'bind' || (mount.options ?? []).some((option) => option === 'bind' || option === 'rbind');
+    const bind =
+      mount.type === 'bind' || (mount.options ?? []).some((option) => option === 'bind' || option === 'rbind');
     if (bind && !mount.source) yield { path: `mounts[${index}].source`, message: 'is required for a bind' };
   }
 }
@@ -144,7 +145,8 @@ function* namespaceProblems(spec: Spec): Generator<Problem> {
 
 function* linuxProblems(spec: Spec): Generator<Problem> {
   for (const [index, device] of (spec.linux?.devices ?? []).entries()) {
-    if (!device.path.startsWith('/')) yield { path: `linux.devices[${index}].path`, message: 'must be an absolute path' };
+    if (!device.path.startsWith('/'))
+      yield { path: `linux.devices[${index}].path`, message: 'must be an absolute path' };
     if (device.type !== 'p' && (device.major === undefined || device.minor === undefined)) {
       yield { path: `linux.devices[${index}].major`, message: 'major and minor are required' };
     }

@@ -65,9 +65,15 @@ async function link(): Promise<void> {
 await mkdir(join(lib, 'guest'), { recursive: true });
 await step('host programs', bundleHost);
 await step('node', copyNode);
-await step('agent', () => buildNative({ name: 'tskata-agent', entry: join(root, 'agent/main.ts'), outFile: join(lib, 'tskata-agent') }));
+await step('agent', () =>
+  buildNative({ name: 'tskata-agent', entry: join(root, 'agent/main.ts'), outFile: join(lib, 'tskata-agent') }),
+);
 await step('native helper', () =>
-  buildNative({ name: 'tskata-helper', entry: join(root, 'runtime/helper/main.ts'), outFile: join(lib, 'tskata-helper') }),
+  buildNative({
+    name: 'tskata-helper',
+    entry: join(root, 'runtime/helper/main.ts'),
+    outFile: join(lib, 'tskata-helper'),
+  }),
 );
 const kernel = await step('guest kernel', () => ensureGuestKernel());
 await copyFile(kernel.bzImage, join(lib, 'guest/vmlinuz'));

@@ -32,4 +32,6 @@ const started = performance.now();
 const guest = run(command);
 const seconds = (performance.now() - started) / 1000;
 console.log(guest);
-console.log(`\nguest kernel  ${guest}\nhost kernel   ${release()}\nwhole run     ${seconds.toFixed(2)} s (start, command, removal)`);
+console.log(
+  `\nguest kernel  ${guest}\nhost kernel   ${release()}\nwhole run     ${seconds.toFixed(2)} s (start, command, removal)`,
+);

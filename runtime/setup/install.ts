@@ -50,5 +50,6 @@ if (!present.includes(name)) {
     if (error.code !== 'ENOTEMPTY' && error.code !== 'EEXIST') throw error;
   });
 }
-for (const command of COMMANDS) await replaceLink(join('../lib/tskata', name, 'tskata-helper'), join(prefix, 'bin', command));
+for (const command of COMMANDS)
+  await replaceLink(join('../lib/tskata', name, 'tskata-helper'), join(prefix, 'bin', command));
 console.log(`==> commands ${COMMANDS.join(' and ')} in ${join(prefix, 'bin')}`);

@@ -1,7 +1,8 @@
 /** What a test may not leave on the machine: processes, mounts, taps, sockets and files of tskata. */
 import { readdir, readFile } from 'node:fs/promises';
 
-const PROGRAMS = /(^|\/)(qemu-system-x86_64|virtiofsd|passt(\.avx2)?|tskata-helper|containerd-shim-tskata-v2|tskata-agent)$/;
+const PROGRAMS =
+  /(^|\/)(qemu-system-x86_64|virtiofsd|passt(\.avx2)?|tskata-helper|containerd-shim-tskata-v2|tskata-agent)$/;
 const RUN_ROOT = '/run/tskata';
 
 async function leftProcesses(): Promise<string[]> {
@@ -9,7 +10,8 @@ async function leftProcesses(): Promise<string[]> {
   for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
     const command = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
     const [program = '', script = ''] = command.split('\0');
-    if (PROGRAMS.test(program) || /\/shim\.js$/.test(script)) found.push(`process ${pid}: ${command.replaceAll('\0', ' ').slice(0, 160)}`);
+    if (PROGRAMS.test(program) || /\/shim\.js$/.test(script))
+      found.push(`process ${pid}: ${command.replaceAll('\0', ' ').slice(0, 160)}`);
   }
   return found;
 }
@@ -27,7 +29,9 @@ async function leftLinks(): Promise<string[]> {
 
 async function leftFiles(): Promise<string[]> {
   const names = await readdir(RUN_ROOT, { recursive: true, withFileTypes: true }).catch(() => []);
-  return names.filter((entry) => !entry.isDirectory() && !/accelerator|uids/.test(`${entry.parentPath}/${entry.name}`)).map((entry) => `file ${entry.parentPath}/${entry.name}`);
+  return names
+    .filter((entry) => !entry.isDirectory() && !/accelerator|uids/.test(`${entry.parentPath}/${entry.name}`))
+    .map((entry) => `file ${entry.parentPath}/${entry.name}`);
 }
 
 /** One line for each thing that is there. Empty when the machine is clean. */

@@ -59,7 +59,7 @@ export function addContainerFlags(command: Command): Command {
     .option('-w, --workdir <dir>', 'directory that the program starts in')
     .option('-u, --user <user[:group]>', 'names or numbers, looked up in the container')
     .option('--hostname <name>', 'host name in the container')
-    .option('--entrypoint <program>', 'instead of the image\'s; empty: none')
+    .option('--entrypoint <program>', "instead of the image's; empty: none")
     .addOption(list('-v, --volume <src:dst[:ro]>', 'show a host directory or file in the container'))
     .addOption(list('--mount <type=bind|tmpfs,...>', 'the same, spelled out'))
     .addOption(list('--tmpfs <dst[:options]>', 'an empty file system in memory'))
@@ -74,9 +74,13 @@ export function addContainerFlags(command: Command): Command {
     .addOption(list('--ulimit <name=soft[:hard]>', 'limit of a process'))
     .addOption(list('--sysctl <name=value>', 'kernel parameter of the guest'))
     .option('--shm-size <size>', 'size of /dev/shm', '64m')
-    .addOption(new Option('--network <mode>', 'user: outward connections; none: loopback only').choices(['none', 'user']).default('user'))
+    .addOption(
+      new Option('--network <mode>', 'user: outward connections; none: loopback only')
+        .choices(['none', 'user'])
+        .default('user'),
+    )
     .addOption(list('-p, --publish <[ip:]host:container>', 'lead a TCP port of the host into the container'))
-    .addOption(list('--dns <address>', 'name server, instead of the host\'s'))
+    .addOption(list('--dns <address>', "name server, instead of the host's"))
     .addOption(list('--annotation <name=value>', 'annotation of the OCI configuration'));
 }
 
@@ -92,7 +96,11 @@ export interface RunSubject {
  * Flags to request.
  * @throws TskataError InvalidArgument naming the flag.
  */
-export function containerRequest(flags: ContainerFlags, subject: RunSubject, environment: NodeJS.ProcessEnv): ContainerRequest {
+export function containerRequest(
+  flags: ContainerFlags,
+  subject: RunSubject,
+  environment: NodeJS.ProcessEnv,
+): ContainerRequest {
   const { volumes, tmpfs } = mountsOf(flags);
   const security = parseSecurityOptions('--security-opt', flags.securityOpt);
   return {
@@ -170,7 +178,11 @@ function publishOf(flags: ContainerFlags): ContainerRequest['publish'] {
 function annotationsOf(flags: ContainerFlags): Record<string, string> {
   const annotations = parsePairs('--annotation', flags.annotation);
   const reserved = Object.keys(annotations).find((name) => name.startsWith(RESERVED_PREFIX));
-  if (reserved) throw new TskataError(Code.InvalidArgument, `--annotation ${reserved}: names under ${RESERVED_PREFIX} are set by flags`);
+  if (reserved)
+    throw new TskataError(
+      Code.InvalidArgument,
+      `--annotation ${reserved}: names under ${RESERVED_PREFIX} are set by flags`,
+    );
   return annotations;
 }
 

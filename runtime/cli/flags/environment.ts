@@ -7,7 +7,8 @@ type Environment = Readonly<Record<string, string | undefined>>;
 /** NAME=value entries; a name that the caller's environment lacks is left out. */
 export function parseEnvironment(flag: string, entries: readonly string[], own: Environment): string[] {
   return entries.flatMap((entry) => {
-    if (entry === '' || entry.startsWith('=')) throw new TskataError(Code.InvalidArgument, `${flag} ${entry}: has no name`);
+    if (entry === '' || entry.startsWith('='))
+      throw new TskataError(Code.InvalidArgument, `${flag} ${entry}: has no name`);
     if (entry.includes('=')) return [entry];
     const value = own[entry];
     return value === undefined ? [] : [`${entry}=${value}`];
@@ -26,7 +27,11 @@ export function readEnvironmentFile(flag: string, file: string, own: Environment
   const entries = lines.filter((line) => line !== '' && !line.startsWith('#'));
   for (const entry of entries) {
     const name = entry.split('=', 1)[0] ?? '';
-    if (/\s/.test(name)) throw new TskataError(Code.InvalidArgument, `${flag} ${file}: ${JSON.stringify(name)} has white space in its name`);
+    if (/\s/.test(name))
+      throw new TskataError(
+        Code.InvalidArgument,
+        `${flag} ${file}: ${JSON.stringify(name)} has white space in its name`,
+      );
   }
   return parseEnvironment(`${flag} ${file}`, entries, own);
 }

@@ -3,8 +3,22 @@ import { Code, TskataError } from '../../../agent/protocol/errors.ts';
 import type { UlimitRequest } from '../../oci/request.ts';
 
 const ULIMITS = new Set([
-  'as', 'core', 'cpu', 'data', 'fsize', 'locks', 'memlock', 'msgqueue', 'nice', 'nofile', 'nproc', 'rss', 'rtprio',
-  'rttime', 'sigpending', 'stack',
+  'as',
+  'core',
+  'cpu',
+  'data',
+  'fsize',
+  'locks',
+  'memlock',
+  'msgqueue',
+  'nice',
+  'nofile',
+  'nproc',
+  'rss',
+  'rtprio',
+  'rttime',
+  'sigpending',
+  'stack',
 ]);
 
 /** RLIM_INFINITY (2^64-1) as the nearest JSON number; the agent reads every value from 2^63 on as unlimited. */

@@ -14,7 +14,8 @@ function rangeOf(flag: string, text: string, part: string): [number, number] {
   const match = /^(\d{1,5})(?:-(\d{1,5}))?$/.exec(part);
   const first = Number(match?.[1]);
   const last = Number(match?.[2] ?? match?.[1]);
-  if (!match || first < 1 || last > MAX_PORT || last < first) refuse(flag, text, `${JSON.stringify(part)} is not a port or range`);
+  if (!match || first < 1 || last > MAX_PORT || last < first)
+    refuse(flag, text, `${JSON.stringify(part)} is not a port or range`);
   return [first, last];
 }
 

@@ -18,7 +18,11 @@ export function parseSecurityOptions(flag: string, entries: readonly string[]): 
     const [, name, value] = /^([a-z-]+)(?:[=:](.*))?$/.exec(entry) ?? [];
     if (name === 'no-new-privileges') noNewPrivileges = value === undefined || value === 'true';
     else if (name === 'seccomp' && value) seccomp = readSeccomp(flag, value);
-    else throw new TskataError(Code.InvalidArgument, `${flag} ${entry}: use seccomp=unconfined, seccomp=FILE or no-new-privileges`);
+    else
+      throw new TskataError(
+        Code.InvalidArgument,
+        `${flag} ${entry}: use seccomp=unconfined, seccomp=FILE or no-new-privileges`,
+      );
   }
   return { seccomp, noNewPrivileges };
 }

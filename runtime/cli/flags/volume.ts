@@ -39,7 +39,13 @@ export function parseVolume(flag: string, text: string): VolumeRequest {
 export function parseTmpfs(flag: string, text: string): TmpfsRequest {
   const colon = text.indexOf(':');
   const path = colon < 0 ? text : text.slice(0, colon);
-  const options = colon < 0 ? [] : text.slice(colon + 1).split(',').filter(Boolean);
+  const options =
+    colon < 0
+      ? []
+      : text
+          .slice(colon + 1)
+          .split(',')
+          .filter(Boolean);
   return { destination: destinationOf(flag, text, path), options };
 }
 
@@ -60,7 +66,8 @@ export function parseMount(flag: string, text: string): { volume: VolumeRequest 
   };
   const type = take('type') ?? 'volume';
   const destination = destinationOf(flag, text, take('destination', 'dst', 'target') ?? '');
-  const result = type === 'bind' ? bindOf(flag, text, destination, take) : type === 'tmpfs' ? tmpfsOf(destination, take) : undefined;
+  const result =
+    type === 'bind' ? bindOf(flag, text, destination, take) : type === 'tmpfs' ? tmpfsOf(destination, take) : undefined;
   if (!result) refuse(flag, text, `type ${JSON.stringify(type)} is not supported; use bind or tmpfs`);
   const [unknown] = fields.keys();
   if (unknown !== undefined) refuse(flag, text, `unknown field ${JSON.stringify(unknown)}`);
@@ -84,7 +91,9 @@ function tmpfsOf(destination: string, take: Take): { tmpfs: TmpfsRequest } {
   const size = take('tmpfs-size');
   const mode = take('tmpfs-mode');
   const readOnly = take('readonly', 'ro');
-  const options = [size && `size=${size}`, mode && `mode=${mode}`, isTrue(readOnly) && 'ro'].filter((option) => typeof option === 'string' && option !== '');
+  const options = [size && `size=${size}`, mode && `mode=${mode}`, isTrue(readOnly) && 'ro'].filter(
+    (option) => typeof option === 'string' && option !== '',
+  );
   return { tmpfs: { destination, options: options as string[] } };
 }
 

@@ -39,8 +39,6 @@ export const process: Transform = (draft, request) => {
     cwd: request.workingDir ?? (request.image.workingDir || '/'),
     user: { uid: 0, gid: 0, ...(user === '' ? {} : { username: user }) },
     terminal: request.terminal !== undefined,
-    ...(request.terminal
-      ? { consoleSize: { height: request.terminal.rows, width: request.terminal.columns } }
-      : {}),
+    ...(request.terminal ? { consoleSize: { height: request.terminal.rows, width: request.terminal.columns } } : {}),
   };
 };

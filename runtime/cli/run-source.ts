@@ -1,0 +1,112 @@
+/** Where the root file system and the program of a `run` come from: an image, a host directory, or an OCI bundle. */
+import { stat } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { Code, TskataError } from '../../agent/protocol/errors.ts';
+import type { Mount } from '../../shim/task/generated/types.ts';
+import { DETACHED } from '../oci/annotations.ts';
+import { readBundle, rootDirectory } from '../oci/bundle.ts';
+import { composeSpec } from '../oci/compose.ts';
+import type { ImageDefaults } from '../oci/request.ts';
+import type { Spec } from '../oci/spec.ts';
+import type { ContainerFiles } from './container-files.ts';
+import type { CliContext } from './context.ts';
+import { containerRequest } from './flags/container.ts';
+import { parseSize } from './flags/size.ts';
+import { NAME_ANNOTATION, STOP_SIGNAL_ANNOTATION, STOP_TIMEOUT_ANNOTATION } from './names.ts';
+import type { RunFlags } from './run.ts';
+import { createScratch, prepareImage } from './run-image.ts';
+import { terminalSize } from './terminal.ts';
+
+/** Flags that choose the source. */
+export interface SourceFlags {
+  readonly pull: 'missing' | 'always' | 'never';
+  readonly storage: string;
+  readonly rootfs?: string;
+  readonly bundle?: string;
+}
+
+/** What Create needs. */
+export interface PreparedRun {
+  readonly spec: Spec;
+  readonly rootfs: readonly Mount[];
+}
+
+const NO_IMAGE: ImageDefaults = { env: [], entrypoint: [], cmd: [], workingDir: '', user: '', stopSignal: '' };
+
+/** Reads and checks everything, fetches the image when it is missing, makes the writable disk. Starts nothing. */
+export async function prepareRun(
+  context: CliContext,
+  id: string,
+  files: ContainerFiles,
+  words: readonly string[],
+  flags: RunFlags,
+): Promise<PreparedRun> {
+  if (flags.bundle !== undefined) return await fromBundle(flags.bundle, words, flags);
+  if (flags.rootfs !== undefined) return await fromDirectory(id, flags.rootfs, words, flags);
+  const [reference, ...command] = words;
+  if (reference === undefined)
+    throw new TskataError(Code.InvalidArgument, 'run: name an image, or give --rootfs or --bundle');
+  // Checked before an image is fetched: a wrong flag costs nothing.
+  compose(id, NO_IMAGE, ['-'], flags);
+  const storageBytes = parseSize('--storage', flags.storage);
+  const image = await prepareImage(context, reference, flags.pull);
+  const spec = compose(id, image.defaults, command, flags);
+  await createScratch(context, files.scratchFile, storageBytes);
+  return {
+    spec,
+    rootfs: [
+      ...image.layers.map((source) => ({ type: 'squashfs', source, target: '', options: ['ro'] })),
+      { type: 'ext4', source: files.scratchFile, target: '', options: ['rw'] },
+    ],
+  };
+}
+
+function compose(id: string, image: ImageDefaults, command: readonly string[], flags: RunFlags): Spec {
+  const terminal = flags.tty ? { terminal: terminalSize(process.stdout) } : {};
+  const spec = composeSpec(containerRequest(flags, { id, image, command, ...terminal }, process.env));
+  return withOwnAnnotations(spec, flags, image.stopSignal);
+}
+
+function withOwnAnnotations(spec: Spec, flags: RunFlags, imageStopSignal: string): Spec {
+  const stopSignal = flags.stopSignal ?? imageStopSignal;
+  return {
+    ...spec,
+    annotations: {
+      ...spec.annotations,
+      ...(flags.name === undefined ? {} : { [NAME_ANNOTATION]: flags.name }),
+      ...(stopSignal === '' ? {} : { [STOP_SIGNAL_ANNOTATION]: stopSignal }),
+      [STOP_TIMEOUT_ANNOTATION]: String(flags.stopTimeout),
+      ...(flags.detach ? { [DETACHED]: flags.rm ? 'remove' : 'keep' } : {}),
+    },
+  };
+}
+
+async function fromDirectory(
+  id: string,
+  rootfs: string,
+  words: readonly string[],
+  flags: RunFlags,
+): Promise<PreparedRun> {
+  const directory = await existingDirectory('--rootfs', rootfs);
+  const spec = compose(id, NO_IMAGE, words, flags);
+  return { spec, rootfs: [bind(directory, flags.readOnly === true)] };
+}
+
+async function fromBundle(path: string, words: readonly string[], flags: RunFlags): Promise<PreparedRun> {
+  if (words.length > 0)
+    throw new TskataError(Code.InvalidArgument, `--bundle ${path}: the program is in its config.json; give none here`);
+  const bundle = await readBundle(path);
+  const directory = await existingDirectory(`--bundle ${path}: root.path`, rootDirectory(bundle));
+  const spec = withOwnAnnotations({ ...bundle.spec, root: { ...bundle.spec.root, path: 'rootfs' } }, flags, '');
+  return { spec, rootfs: [bind(directory, bundle.spec.root?.readonly === true)] };
+}
+
+function bind(source: string, readOnly: boolean): Mount {
+  return { type: 'bind', source, target: '', options: ['rbind', readOnly ? 'ro' : 'rw'] };
+}
+
+async function existingDirectory(flag: string, path: string): Promise<string> {
+  const found = await stat(path).catch(() => undefined);
+  if (!found?.isDirectory()) throw new TskataError(Code.InvalidArgument, `${flag} ${path}: not a directory`);
+  return resolve(path);
+}
