@@ -19,11 +19,18 @@ const program = new Command('tskata')
   .enablePositionalOptions()
   .showSuggestionAfterError()
   .configureHelp({ showGlobalOptions: false, sortSubcommands: false })
-  .addOption(new Option('--root <dir>', 'images and other lasting state').default('/var/lib/tskata').env('TSKATA_LIB_ROOT'))
-  .addOption(new Option('--run-root <dir>', 'state that a reboot forgets').default('/run/tskata').env('TSKATA_RUN_ROOT'))
+  .addOption(
+    new Option('--root <dir>', 'images and other lasting state').default('/var/lib/tskata').env('TSKATA_LIB_ROOT'),
+  )
+  .addOption(
+    new Option('--run-root <dir>', 'state that a reboot forgets').default('/run/tskata').env('TSKATA_RUN_ROOT'),
+  )
   .addOption(new Option('--namespace <name>', 'name space of containers').default('default').env('TSKATA_NAMESPACE'))
   .addOption(new Option('--debug', 'say more, and show the guest console'))
-  .addHelpText('after', '\nExamples:\n  tskata run --rm -it busybox sh\n  tskata run -d --name web -p 8080:80 nginx\n  tskata logs -f web\n  tskata doctor')
+  .addHelpText(
+    'after',
+    '\nExamples:\n  tskata run --rm -it busybox sh\n  tskata run -d --name web -p 8080:80 nginx\n  tskata logs -f web\n  tskata doctor',
+  )
   .exitOverride();
 
 const context = () => makeContext(program.opts<GlobalFlags>());

@@ -19,6 +19,8 @@ export interface Channel {
   /** Called once, with the reason when it was not asked for. */
   onEnd: (error?: Error) => void;
   close(): void;
+  /** Drops what was queued by `write` and has not left yet, where that is possible; then as if it had drained. */
+  discard?(): void;
 }
 
 /** Time and scheduling, handed in so that the protocol stays free of any environment. */

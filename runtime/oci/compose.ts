@@ -9,7 +9,7 @@ import { mountDefaults, mountVolumes } from './transform/mount.ts';
 import { process } from './transform/process.ts';
 
 /** A configuration while it is being made: every section that a transform fills is there. */
-export type Draft = Spec & Required<Pick<Spec, 'root' | 'mounts' | 'process' | 'linux' | 'annotations'>>;
+export type Draft = Spec & { [K in 'root' | 'mounts' | 'process' | 'linux' | 'annotations']: NonNullable<Spec[K]> };
 
 /** One step. Later steps may rely on what earlier ones wrote. */
 export type Transform = (draft: Draft, request: ContainerRequest) => void;

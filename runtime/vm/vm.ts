@@ -25,6 +25,8 @@ export interface DiskConfig {
   readonly slot: number;
   readonly path: string;
   readonly readOnly: boolean;
+  /** Nobody reads the file after the machine has ended (scratch disks): flushes of the guest are not carried out. */
+  readonly ephemeral?: boolean;
 }
 
 /** A host directory shown through virtio-fs by one confined virtiofsd. */
