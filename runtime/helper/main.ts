@@ -1,0 +1,44 @@
+/**
+ * The native host helper: one static binary with several modes, chosen by the name it is called by and by its first
+ * argument. Each mode is one file; this one only chooses and reports.
+ */
+import { TskataError } from '../../agent/protocol/errors.ts';
+import { engine, loop, sys } from '../../agent/sys/native.ts';
+import { copySparse } from './copy-sparse.ts';
+import { startSandbox } from './sandbox.ts';
+
+/** Plenty for a table of children and messages of 256 kB; a leak ends in an error, not in the host's memory. */
+const MEMORY_LIMIT_BYTES = 64 << 20;
+
+function log(message: string): void {
+  engine.print(`tskata-helper: ${message}\n`);
+}
+
+function fail(error: unknown): never {
+  log(TskataError.from(error).message);
+  return sys.exit(1);
+}
+
+function main(): void {
+  engine.setMemoryLimit(MEMORY_LIMIT_BYTES);
+  const [mode, ...args] = sys.argv.slice(1);
+  switch (mode) {
+    case 'sandbox':
+      startSandbox(sys, loop, args, log);
+      // A callback that throws is our mistake; the sandbox is safer gone than half served.
+      loop.run(fail);
+      return;
+    case 'copy-sparse':
+      copySparse(sys, args[0] ?? '', args[1] ?? '');
+      return;
+    default:
+      log(`unknown mode ${JSON.stringify(mode ?? '')}`);
+      sys.exit(64);
+  }
+}
+
+try {
+  main();
+} catch (error) {
+  fail(error);
+}
