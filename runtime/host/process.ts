@@ -1,0 +1,63 @@
+/**
+ * Runs host programs to their end: the one importer of execa. It knows no program; long-lived ones belong to the
+ * native helper.
+ */
+import { basename } from 'node:path';
+import { ExecaError, execa } from 'execa';
+import { Code, TskataError } from '../../agent/protocol/errors.ts';
+
+/** How to run a program. */
+export interface RunOptions {
+  /** The program is killed after this time. */
+  readonly timeoutMs: number;
+  readonly cwd?: string;
+  /** Added to this process's own environment. */
+  readonly env?: Readonly<Record<string, string>>;
+  readonly input?: Uint8Array | string;
+  /** Bytes of output that are kept; more is an error. */
+  readonly maxOutputBytes?: number;
+  readonly signal?: AbortSignal;
+}
+
+/** What a program wrote. */
+export interface RunResult {
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+const MAX_OUTPUT_BYTES = 16 * 1024 * 1024;
+const ERROR_LINES = 5;
+
+/**
+ * Runs a program until it ends with status 0.
+ * @throws TskataError naming the program, how it ended and its last words on standard error.
+ */
+export async function run(program: string, args: readonly string[], options: RunOptions): Promise<RunResult> {
+  try {
+    const { stdout, stderr } = await execa(program, args, {
+      timeout: options.timeoutMs,
+      killSignal: 'SIGKILL',
+      stdin: options.input === undefined ? 'ignore' : 'pipe',
+      maxBuffer: options.maxOutputBytes ?? MAX_OUTPUT_BYTES,
+      ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+      ...(options.env === undefined ? {} : { env: options.env }),
+      ...(options.input === undefined ? {} : { input: options.input }),
+      ...(options.signal === undefined ? {} : { cancelSignal: options.signal }),
+    });
+    return { stdout, stderr };
+  } catch (caught) {
+    throw failure(program, options, caught);
+  }
+}
+
+function failure(program: string, options: RunOptions, caught: unknown): TskataError {
+  if (!(caught instanceof ExecaError)) return TskataError.from(caught);
+  const name = basename(program);
+  const words = `${caught.stderr ?? ''}`.trim().split('\n').slice(-ERROR_LINES).join('; ');
+  const said = words === '' ? '' : `: ${words}`;
+  if (caught.code === 'ENOENT') return new TskataError(Code.NotFound, `run ${name}: ${program} is not installed`, caught);
+  if (caught.timedOut) return new TskataError(Code.DeadlineExceeded, `run ${name}: no end within ${options.timeoutMs} ms${said}`, caught);
+  if (caught.isCanceled) return new TskataError(Code.Canceled, `run ${name}: given up`, caught);
+  const how = caught.signal === undefined ? `ended with status ${caught.exitCode}` : `killed by ${caught.signal}`;
+  return new TskataError(Code.Unknown, `run ${name}: ${how}${said}`, caught);
+}
