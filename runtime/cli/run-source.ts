@@ -13,17 +13,9 @@ import type { CliContext } from './context.ts';
 import { containerRequest } from './flags/container.ts';
 import { parseSize } from './flags/size.ts';
 import { NAME_ANNOTATION, STOP_SIGNAL_ANNOTATION, STOP_TIMEOUT_ANNOTATION } from './names.ts';
-import type { RunFlags } from './run.ts';
+import type { RunFlags } from './run-flags.ts';
 import { createScratch, prepareImage } from './run-image.ts';
 import { terminalSize } from './terminal.ts';
-
-/** Flags that choose the source. */
-export interface SourceFlags {
-  readonly pull: 'missing' | 'always' | 'never';
-  readonly storage: string;
-  readonly rootfs?: string;
-  readonly bundle?: string;
-}
 
 /** What Create needs. */
 export interface PreparedRun {

@@ -8,22 +8,12 @@ import { attachAndStart } from './attach.ts';
 import { containerFiles, createContainerFiles, removeContainerFiles } from './container-files.ts';
 import type { CliContext, ContextSource } from './context.ts';
 import { ExitWith, startFailureStatus } from './exit.ts';
-import { addContainerFlags, type ContainerFlags, parseSeconds } from './flags/container.ts';
+import { addContainerFlags, parseSeconds } from './flags/container.ts';
 import { checkName, newContainerId } from './names.ts';
-import { type PreparedRun, prepareRun, type SourceFlags } from './run-source.ts';
+import type { RunFlags } from './run-flags.ts';
+import { type PreparedRun, prepareRun } from './run-source.ts';
 import { Stdio } from './stdio.ts';
 import { startTask, type Task } from './task.ts';
-
-/** Every flag of `run`. */
-export interface RunFlags extends ContainerFlags, SourceFlags {
-  readonly rm?: boolean;
-  readonly interactive?: boolean;
-  readonly tty?: boolean;
-  readonly detach?: boolean;
-  readonly cidfile?: string;
-  readonly stopSignal?: string;
-  readonly stopTimeout: number;
-}
 
 const EXAMPLES = `
 Examples:

@@ -7,12 +7,7 @@ import { confine } from './transform/confine.ts';
 import { limit } from './transform/limit.ts';
 import { mountDefaults, mountVolumes } from './transform/mount.ts';
 import { process } from './transform/process.ts';
-
-/** A configuration while it is being made: every section that a transform fills is there. */
-export type Draft = Spec & { [K in 'root' | 'mounts' | 'process' | 'linux' | 'annotations']: NonNullable<Spec[K]> };
-
-/** One step. Later steps may rely on what earlier ones wrote. */
-export type Transform = (draft: Draft, request: ContainerRequest) => void;
+import type { Draft, Transform } from './transform/transform.ts';
 
 const TRANSFORMS: readonly Transform[] = [process, mountDefaults, mountVolumes, confine, limit, annotate];
 

@@ -1,6 +1,6 @@
 /** What tskata itself must know, as annotations: network, published ports, size of the machine. */
 import { DNS, NETWORK, PUBLISH } from '../annotations.ts';
-import type { Transform } from '../compose.ts';
+import type { Transform } from './transform.ts';
 
 export const annotate: Transform = (draft, request) => {
   Object.assign(draft.annotations, request.annotations, { [NETWORK]: request.network });

@@ -1,10 +1,10 @@
 /** What the container may do inside its machine: namespaces, capabilities, seccomp, masked paths, devices, sysctls. */
 import { chooseCapabilities } from '../capabilities.ts';
-import type { Transform } from '../compose.ts';
 import { defaultSeccomp } from '../default-seccomp.ts';
 import type { SeccompRequest } from '../request.ts';
 import type { SpecSeccomp } from '../spec.ts';
 import { parseSeccomp } from '../validate.ts';
+import type { Transform } from './transform.ts';
 
 const MASKED: readonly string[] = [
   '/proc/acpi',

@@ -1,5 +1,5 @@
 /** Limits: cgroup resources and rlimits. */
-import type { Transform } from '../compose.ts';
+import type { Transform } from './transform.ts';
 
 const CPU_PERIOD_US = 100_000;
 

@@ -1,6 +1,7 @@
 /** The mounts section: what every container has, then what was asked for. */
-import type { Transform } from '../compose.ts';
+
 import type { SpecMount } from '../spec.ts';
+import type { Transform } from './transform.ts';
 
 function defaults(shmSizeBytes: number, privileged: boolean): SpecMount[] {
   const access = privileged ? 'rw' : 'ro';

@@ -1,7 +1,7 @@
 /** The process section: program, environment, directory, user, terminal (OCI runtime spec, "Process"). */
 import { Code, TskataError } from '../../../agent/protocol/errors.ts';
-import type { Transform } from '../compose.ts';
 import type { ContainerRequest } from '../request.ts';
+import type { Transform } from './transform.ts';
 
 const DEFAULT_PATH = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 const SHORT_ID = 12;

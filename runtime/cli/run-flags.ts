@@ -1,0 +1,21 @@
+/** The flags of `run`, as commander gives them. */
+import type { ContainerFlags } from './flags/container.ts';
+
+/** Flags that choose the source. */
+export interface SourceFlags {
+  readonly pull: 'missing' | 'always' | 'never';
+  readonly storage: string;
+  readonly rootfs?: string;
+  readonly bundle?: string;
+}
+
+/** Every flag of `run`. */
+export interface RunFlags extends ContainerFlags, SourceFlags {
+  readonly rm?: boolean;
+  readonly interactive?: boolean;
+  readonly tty?: boolean;
+  readonly detach?: boolean;
+  readonly cidfile?: string;
+  readonly stopSignal?: string;
+  readonly stopTimeout: number;
+}
