@@ -1,0 +1,136 @@
+/**
+ * The whole command line of QEMU, as a pure function of the profile, the machine's configuration and the files at hand.
+ * It only puts together what machine.ts, devices.ts and kernel-params.ts say. Golden tests hold its output.
+ */
+import type { VmConfig } from '../vm/vm.ts';
+import * as devices from './devices.ts';
+import { kernelLine } from './kernel-params.ts';
+import { machineArgv } from './machine.ts';
+import { type Part, partToArgv } from './parts.ts';
+import type { ChildDescriptor } from './process-host.ts';
+import type { MachineProfile } from './profile.ts';
+
+/** Paths as QEMU sees them in its own root. */
+export const JAIL_KERNEL = '/boot/kernel';
+export const JAIL_INITRD = '/boot/initrd';
+export const JAIL_MEMORY = '/memory';
+/** Directory of the sockets of virtiofsd and of saving. */
+export const JAIL_SOCKETS = '/sockets';
+
+/** What the host adds to the configuration. */
+export interface CommandLineInput {
+  readonly profile: MachineProfile;
+  readonly config: VmConfig;
+  readonly hostTscKhz: number | undefined;
+  /** Which disk paths are block devices of the host. */
+  readonly hostDevices: ReadonlySet<string>;
+  /** The machine continues from a saved state: guest memory is a file, device state comes by this descriptor. */
+  readonly restoreFrom?: { readonly deviceState: string };
+}
+
+/** The command line and the descriptors that its numbers mean. */
+export interface CommandLine {
+  readonly args: readonly string[];
+  readonly descriptors: readonly ChildDescriptor[];
+  /** QEMU's number of the saved device state. */
+  readonly deviceStateFd?: number;
+}
+
+/** Numbers descriptors in the order in which they are asked for; a child's begin at 3. */
+class DescriptorList {
+  readonly list: ChildDescriptor[] = [];
+
+  add(descriptor: ChildDescriptor): number {
+    this.list.push(descriptor);
+    return 2 + this.list.length;
+  }
+}
+
+/** Composes QEMU's arguments. */
+export function composeCommandLine(input: CommandLineInput): CommandLine {
+  const { profile, config } = input;
+  const fds = new DescriptorList();
+  const bus: devices.Bus = profile.machine === 'q35' ? 'pci' : 'mmio';
+  const qmpFd = fds.add({ kind: 'inherited', name: 'qmp' });
+  const serialFds = {
+    control: fds.add({ kind: 'inherited', name: 'control' }),
+    bytes: fds.add({ kind: 'inherited', name: 'bytes' }),
+    console: fds.add({ kind: 'inherited', name: 'console' }),
+  };
+  const helperFd = fds.add({ kind: 'pair', name: 'qmp-fd' });
+  const parts: Part[] = [
+    devices.memory(config.memoryMib, input.restoreFrom === undefined ? undefined : JAIL_MEMORY),
+    ...(bus === 'pci' ? devices.rootPorts() : []),
+    ...devices.serial(bus, serialFds),
+    ...devices.rng(bus),
+    ...devices.balloon(bus),
+    ...(bus === 'pci' ? devices.panicNotifier() : []),
+  ];
+  const sets: string[] = [];
+  for (const disk of config.disks) {
+    const fd = fds.add({ kind: 'file', path: disk.path, writable: !disk.readOnly });
+    sets.push('-add-fd', `fd=${fd},set=${fdsetOf(disk.slot)}`);
+    parts.push(...devices.disk(bus, diskPart(disk, config.vcpus, input.hostDevices.has(disk.path))));
+  }
+  config.shares.forEach((share, index) => {
+    parts.push(...devices.share(index, share.tag, socketPath(index)));
+  });
+  if (config.nic !== undefined) parts.push(...nicParts(config.nic, fds));
+  const restore = restoreParts(input.restoreFrom, fds);
+  const args = [
+    ...machineArgv(profile, config),
+    ...monitor('qmp', qmpFd),
+    ...monitor('qmp-fd', helperFd),
+    ...sets,
+    ...parts.flatMap(partToArgv),
+    '-kernel',
+    JAIL_KERNEL,
+    '-initrd',
+    JAIL_INITRD,
+    '-append',
+    kernelLine(profile, config.debug, input.hostTscKhz),
+    ...restore.args,
+  ];
+  const { deviceStateFd } = restore;
+  return { args, descriptors: fds.list, ...(deviceStateFd === undefined ? {} : { deviceStateFd }) };
+}
+
+/** Set of descriptors for a disk slot; sets are numbered from 1. */
+export function fdsetOf(slot: number): number {
+  return slot + 1;
+}
+
+/** Where QEMU finds the socket of the n-th share. */
+export function socketPath(index: number): string {
+  return `${JAIL_SOCKETS}/share${index}.sock`;
+}
+
+/** A disk of the configuration as a part of the machine. */
+export function diskPart(disk: VmConfig['disks'][number], vcpus: number, hostDevice: boolean): devices.DiskPart {
+  return {
+    slot: disk.slot,
+    fdset: fdsetOf(disk.slot),
+    readOnly: disk.readOnly,
+    ephemeral: disk.ephemeral === true,
+    hostDevice,
+    vcpus,
+  };
+}
+
+function monitor(id: string, fd: number): string[] {
+  return ['-chardev', `socket,id=${id},fd=${fd}`, '-mon', `chardev=${id},mode=control`];
+}
+
+function nicParts(nic: NonNullable<VmConfig['nic']>, fds: DescriptorList): Part[] {
+  if (nic.backend.type === 'passt') return devices.streamNic(nic.mac, fds.add({ kind: 'pair', name: 'passt' }));
+  return devices.tapNic(nic.mac, fds.add({ kind: 'tap', name: nic.backend.tap }), undefined);
+}
+
+function restoreParts(
+  from: CommandLineInput['restoreFrom'],
+  fds: DescriptorList,
+): { readonly args: readonly string[]; readonly deviceStateFd?: number } {
+  if (from === undefined) return { args: [] };
+  const fd = fds.add({ kind: 'file', path: from.deviceState, writable: false });
+  return { args: ['-incoming', 'defer'], deviceStateFd: fd };
+}

@@ -1,0 +1,182 @@
+/**
+ * The devices of a machine, one function each, as parts. It owns every property that we set on a device and the reason;
+ * it knows neither the command line nor the monitor.
+ */
+import type { Part, PartObject } from './parts.ts';
+import { diskPort, FIXED, nicPort, PORTS, type Port, sharePort } from './slots.ts';
+
+/** Names of the agent's virtio-serial ports: the guest finds them in /sys/class/virtio-ports. */
+export const CONTROL_PORT = 'org.tskata.control';
+export const BYTES_PORT = 'org.tskata.bytes';
+
+/** Where a device sits: on the PCI root bus, behind a root port, or wherever virtio-mmio has a place. */
+export type Bus = 'pci' | 'mmio';
+
+/** Id of the memory backend; `-machine memory-backend=` names it. */
+export const MEMORY_ID = 'mem';
+
+/**
+ * Guest memory. Shared, because a file share may be plugged at any time and its virtiofsd must see the memory; from a
+ * memfd, because /dev/shm holds at most half of the host's RAM; from a file when it was saved in one.
+ */
+export function memory(memoryMib: number, file: string | undefined): Part {
+  const size = memoryMib * 1024 * 1024;
+  const common = { id: MEMORY_ID, size, share: true };
+  return file === undefined
+    ? { kind: 'object', value: { 'qom-type': 'memory-backend-memfd', ...common } }
+    : { kind: 'object', value: { 'qom-type': 'memory-backend-file', ...common, 'mem-path': file } };
+}
+
+/** The hotplug slots. No I/O window: virtio needs none, and sixteen would use up the port space. */
+export function rootPorts(): Part[] {
+  return PORTS.map((port) => ({
+    kind: 'device',
+    value: {
+      driver: 'pcie-root-port',
+      id: port.id,
+      bus: 'pcie.0',
+      addr: port.address,
+      chassis: 1,
+      slot: port.chassisSlot,
+      multifunction: port.multifunction,
+      'io-reserve': 0,
+    },
+  }));
+}
+
+/** Descriptors of the sockets that carry the agent's two ports and the console. */
+export interface SerialDescriptors {
+  readonly control: number;
+  readonly bytes: number;
+  readonly console: number;
+}
+
+/** One virtio-serial controller: hvc0 and the agent's two ports. Port 0 is the console's by the specification. */
+export function serial(bus: Bus, fds: SerialDescriptors): Part[] {
+  return [
+    { kind: 'inherited-socket', id: 'console', fd: fds.console },
+    { kind: 'inherited-socket', id: 'control', fd: fds.control },
+    { kind: 'inherited-socket', id: 'bytes', fd: fds.bytes },
+    virtio(bus, 'virtio-serial', 'serial', FIXED.agent, { max_ports: 4 }),
+    { kind: 'device', value: { driver: 'virtconsole', id: 'console', chardev: 'console', bus: 'serial.0', nr: 0 } },
+    {
+      kind: 'device',
+      value: { driver: 'virtserialport', id: 'control', chardev: 'control', bus: 'serial.0', nr: 1, name: CONTROL_PORT },
+    },
+    {
+      kind: 'device',
+      value: { driver: 'virtserialport', id: 'bytes', chardev: 'bytes', bus: 'serial.0', nr: 2, name: BYTES_PORT },
+    },
+  ];
+}
+
+/** Random bytes of the host. The limit keeps a guest from draining the host's CPU: 16 KiB a second. */
+export function rng(bus: Bus): Part[] {
+  return [
+    { kind: 'object', value: { 'qom-type': 'rng-random', id: 'rng', filename: '/dev/urandom' } },
+    virtio(bus, 'virtio-rng', 'rng', FIXED.rng, { rng: 'rng', 'max-bytes': 16_384, period: 1000 }),
+  ];
+}
+
+/** Gives freed pages back to the host by itself, and shrinks rather than letting the guest run out of memory. */
+export function balloon(bus: Bus): Part[] {
+  return [virtio(bus, 'virtio-balloon', 'balloon', FIXED.balloon, { 'free-page-reporting': true, 'deflate-on-oom': true })];
+}
+
+/** Tells us of a kernel panic as an event. PCI only. */
+export function panicNotifier(): Part[] {
+  return [{ kind: 'device', value: { driver: 'pvpanic-pci', id: 'panic', bus: 'pcie.0', addr: address(FIXED.panic) } }];
+}
+
+/** A disk in a slot. */
+export interface DiskPart {
+  readonly slot: number;
+  /** Set of descriptors that holds the opened image. */
+  readonly fdset: number;
+  readonly readOnly: boolean;
+  /** A block device of the host instead of a regular file. */
+  readonly hostDevice: boolean;
+  /** Nobody needs the content after the machine: the guest's flushes need not reach the host's disk. */
+  readonly ephemeral: boolean;
+  readonly vcpus: number;
+}
+
+/**
+ * A raw disk from a descriptor. The format is always named (a guest could otherwise write a header of another one), the
+ * host's page cache is used (layers are shared by all machines), and trimmed blocks become holes.
+ * No lock on a read-only image: it never changes, and the locks of many machines would only cost calls.
+ */
+export function disk(bus: Bus, part: DiskPart): Part[] {
+  const id = diskId(part.slot);
+  const cache = { direct: false, 'no-flush': part.ephemeral };
+  const common = { 'read-only': part.readOnly, 'auto-read-only': false, discard: 'unmap', cache };
+  return [
+    {
+      kind: 'blockdev',
+      value: {
+        driver: part.hostDevice ? 'host_device' : 'file',
+        'node-name': `${id}-file`,
+        filename: `/dev/fdset/${part.fdset}`,
+        aio: 'threads',
+        locking: part.readOnly ? 'off' : 'auto',
+        ...common,
+      },
+    },
+    { kind: 'blockdev', value: { driver: 'raw', 'node-name': `${id}-raw`, file: `${id}-file`, ...common } },
+    behindPort(bus, 'virtio-blk', id, diskPort(part.slot), {
+      drive: `${id}-raw`,
+      'num-queues': Math.min(part.vcpus, 4),
+      'queue-size': 256,
+    }),
+  ];
+}
+
+/** Id of a disk's device. */
+export function diskId(slot: number): string {
+  return `disk${slot}`;
+}
+
+/** A host directory through virtio-fs; `socket` is the virtiofsd's, as QEMU sees it. */
+export function share(index: number, tag: string, socket: string): Part[] {
+  const id = `share${index}`;
+  return [
+    { kind: 'socket', id, path: socket },
+    behindPort('pci', 'vhost-user-fs', id, sharePort(index), { chardev: id, tag, 'queue-size': 512 }),
+  ];
+}
+
+/** The network card on the stream socket of passt. */
+export function streamNic(mac: string, fd: number): Part[] {
+  const addr = { type: 'fd', str: String(fd) };
+  return [{ kind: 'netdev', value: { type: 'stream', id: 'net', server: false, addr } }, nicDevice(mac)];
+}
+
+/** The network card on an opened tap. `vhostFd`: an opened /dev/vhost-net, for packets without a trip through QEMU. */
+export function tapNic(mac: string, fd: number, vhostFd: number | undefined): Part[] {
+  const vhost = vhostFd === undefined ? { vhost: false } : { vhost: true, vhostfd: String(vhostFd) };
+  return [{ kind: 'netdev', value: { type: 'tap', id: 'net', fd: String(fd), ...vhost } }, nicDevice(mac)];
+}
+
+/** No boot ROM: the guest never boots from the network, and loading one costs time. */
+function nicDevice(mac: string): Part {
+  return behindPort('pci', 'virtio-net', 'nic', nicPort(), { netdev: 'net', mac, romfile: '' });
+}
+
+/** A virtio device on the root bus. Legacy is off everywhere: the guest kernel has no driver for it. */
+function virtio(bus: Bus, name: string, id: string, device: number, properties: PartObject): Part {
+  const place: PartObject =
+    bus === 'pci'
+      ? { driver: `${name}-pci`, id, bus: 'pcie.0', addr: address(device), 'disable-legacy': 'on' }
+      : { driver: `${name}-device`, id };
+  return { kind: 'device', value: { ...place, ...properties } };
+}
+
+function behindPort(bus: Bus, name: string, id: string, port: Port, properties: PartObject): Part {
+  const place: PartObject =
+    bus === 'pci' ? { driver: `${name}-pci`, id, bus: port.id, addr: '00.0' } : { driver: `${name}-device`, id };
+  return { kind: 'device', value: { ...place, ...properties } };
+}
+
+function address(device: number): string {
+  return `${device.toString(16).padStart(2, '0')}.0`;
+}

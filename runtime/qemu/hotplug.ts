@@ -1,0 +1,162 @@
+/**
+ * Plugs disks and shares into a running machine and out of it, each with its undo when a step fails. It knows the parts
+ * and the slots; the guest's half (finding, mounting) is the agent's.
+ */
+import { stat } from 'node:fs/promises';
+import type { Clock } from '../../agent/protocol/channel.ts';
+import { Code, TskataError } from '../../agent/protocol/errors.ts';
+import type { DiskConfig, ShareConfig, VmConfig } from '../vm/vm.ts';
+import { diskPart, fdsetOf, socketPath } from './cmdline.ts';
+import { disk, diskId, share } from './devices.ts';
+import { type Part, partToQmp, partToUndo } from './parts.ts';
+import type { ProcessHost } from './process-host.ts';
+import type { QmpClient } from './qmp/client.ts';
+import { own, type QmpObject } from './qmp/decoder.ts';
+import { diskPort, pathBehind, sharePort } from './slots.ts';
+import type { ShareDaemons } from './virtiofsd.ts';
+
+/** The guest lets a device go within milliseconds, or never. */
+const UNPLUG_TIMEOUT_MS = 10_000;
+
+/** What plugging needs of a machine. */
+export interface HotplugResources {
+  readonly config: VmConfig;
+  readonly qmp: QmpClient;
+  readonly host: ProcessHost;
+  readonly shares: ShareDaemons;
+  readonly clock: Clock;
+}
+
+/** The slots of one machine and what is in them. */
+export class Hotplug {
+  readonly #machine: HotplugResources;
+  readonly #disks: Map<number, { readonly hostDevice: boolean; readonly config: DiskConfig }>;
+  readonly #tags: Set<string>;
+  readonly #leaving = new Map<string, () => void>();
+  #shareCount: number;
+
+  constructor(machine: HotplugResources & { readonly hostDevices: ReadonlySet<string> }) {
+    this.#machine = machine;
+    this.#disks = new Map(
+      machine.config.disks.map((config) => [config.slot, { config, hostDevice: machine.hostDevices.has(config.path) }]),
+    );
+    this.#tags = new Set(machine.config.shares.map((one) => one.tag));
+    this.#shareCount = machine.config.shares.length;
+  }
+
+  diskPath(slot: number): string {
+    return pathBehind(diskPort(slot));
+  }
+
+  async attachDisk(config: DiskConfig): Promise<void> {
+    const { slot, path, readOnly } = config;
+    diskPort(slot);
+    if (this.#disks.has(slot)) throw new TskataError(Code.AlreadyExists, `attach disk ${path}: slot ${slot} is taken`);
+    const hostDevice = (await describeDisk(path)).hostDevice;
+    this.#disks.set(slot, { config, hostDevice });
+    try {
+      await this.#machine.host.addDescriptor(fdsetOf(slot), path, !readOnly);
+      await this.#add(disk('pci', diskPart(config, this.#machine.config.vcpus, hostDevice)), () =>
+        this.#removeDescriptor(slot),
+      );
+    } catch (error) {
+      this.#disks.delete(slot);
+      throw wrap(`attach disk ${path} to slot ${slot}`, error);
+    }
+  }
+
+  async detachDisk(slot: number): Promise<void> {
+    const held = this.#disks.get(slot);
+    if (held === undefined) throw new TskataError(Code.NotFound, `detach disk: slot ${slot} is empty`);
+    const parts = disk('pci', diskPart(held.config, this.#machine.config.vcpus, held.hostDevice));
+    try {
+      const gone = this.#whenGone(diskId(slot));
+      await this.#machine.qmp.execute('device_del', { id: diskId(slot) });
+      await gone;
+      await this.#undo(parts.filter((part) => part.kind !== 'device'));
+      await this.#removeDescriptor(slot);
+    } catch (error) {
+      throw wrap(`detach disk from slot ${slot}`, error);
+    }
+    this.#disks.delete(slot);
+  }
+
+  async attachShare(config: ShareConfig): Promise<void> {
+    if (this.#tags.has(config.tag)) {
+      throw new TskataError(Code.AlreadyExists, `attach share ${config.directory}: tag ${config.tag} is taken`);
+    }
+    const index = this.#shareCount;
+    sharePort(index);
+    this.#shareCount += 1;
+    this.#tags.add(config.tag);
+    try {
+      await this.#machine.shares.start(index, config);
+      await this.#add(share(index, config.tag, socketPath(index)), async () => {});
+    } catch (error) {
+      this.#tags.delete(config.tag);
+      throw wrap(`attach share ${config.directory}`, error);
+    }
+  }
+
+  /** Takes an event of the monitor. */
+  onEvent(name: string, data: QmpObject): void {
+    if (name !== 'DEVICE_DELETED') return;
+    const device = own(data, 'device');
+    if (typeof device === 'string') this.#leaving.get(device)?.();
+  }
+
+  async #add(parts: readonly Part[], finallyUndo: () => Promise<void>): Promise<void> {
+    const done: Part[] = [];
+    try {
+      for (const part of parts) {
+        const { command, args } = partToQmp(part);
+        await this.#machine.qmp.execute(command, args);
+        done.push(part);
+      }
+    } catch (error) {
+      await this.#undo(done).catch(() => undefined);
+      await finallyUndo().catch(() => undefined);
+      throw error;
+    }
+  }
+
+  async #undo(parts: readonly Part[]): Promise<void> {
+    for (const part of parts.toReversed()) {
+      const { command, args } = partToUndo(part);
+      await this.#machine.qmp.execute(command, args);
+    }
+  }
+
+  async #removeDescriptor(slot: number): Promise<void> {
+    await this.#machine.qmp.execute('remove-fd', { 'fdset-id': fdsetOf(slot) });
+  }
+
+  #whenGone(device: string): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const cancel = this.#machine.clock.timer(UNPLUG_TIMEOUT_MS, () => {
+        this.#leaving.delete(device);
+        reject(new Error(`the guest did not let go of it within ${UNPLUG_TIMEOUT_MS} ms`));
+      });
+      this.#leaving.set(device, () => {
+        cancel();
+        this.#leaving.delete(device);
+        resolve();
+      });
+    });
+  }
+}
+
+/** What a disk's path is. @throws TskataError not_found, invalid_argument. */
+export async function describeDisk(path: string): Promise<{ readonly hostDevice: boolean }> {
+  const found = await stat(path).catch(() => undefined);
+  if (found === undefined) throw new TskataError(Code.NotFound, `open disk ${path}: no such file`);
+  if (!found.isFile() && !found.isBlockDevice()) {
+    throw new TskataError(Code.InvalidArgument, `open disk ${path}: neither a regular file nor a block device`);
+  }
+  return { hostDevice: found.isBlockDevice() };
+}
+
+function wrap(operation: string, error: unknown): TskataError {
+  const { code, message } = TskataError.from(error);
+  return new TskataError(code === Code.Unknown ? Code.Internal : code, `${operation}: ${message}`, error);
+}
