@@ -8,6 +8,7 @@ import { check } from '../../agent/sys/errors.ts';
 import { AF, AT, F, O, S, SOCK } from '../../agent/sys/linux.ts';
 import { bind, connect, listen, socket, socketpair } from '../../agent/sys/sockets.ts';
 import type { Sys } from '../../agent/sys/sys.ts';
+import { SYS } from '../../agent/sys/syscalls.ts';
 
 const FD_CLOEXEC = 1;
 
@@ -21,7 +22,7 @@ export type DescriptorSource =
   | { readonly kind: 'connect'; readonly path: string }
   | { readonly kind: 'tap'; readonly name: string };
 
-/** A descriptor for one spawn; `ours` ones are closed after it, inherited ones stay. */
+/** A descriptor for one spawn; `ours` ones are closed after it. */
 export interface Descriptor {
   readonly fd: number;
   readonly ours: boolean;
@@ -39,7 +40,7 @@ export function openDisk(sys: Sys, path: string, writable: boolean): number {
 /** Turns sources into descriptors. */
 export class Descriptors {
   readonly #sys: Sys;
-  readonly #inherited: ReadonlyMap<string, number>;
+  readonly #inherited: Map<string, number>;
   readonly #workspace: string;
   readonly #openTap: (name: string) => number;
   /** The end of a pair that nobody has taken yet. */
@@ -48,16 +49,20 @@ export class Descriptors {
   /** `workspace`: a directory that only the helper sees. */
   constructor(sys: Sys, inherited: ReadonlyMap<string, number>, workspace: string, openTap: (name: string) => number) {
     this.#sys = sys;
-    this.#inherited = inherited;
+    this.#inherited = new Map(inherited);
     this.#workspace = workspace;
     this.#openTap = openTap;
     for (const fd of inherited.values()) fcntl(sys, fd, F.SETFD, FD_CLOEXEC);
   }
 
-  inherited(name: string): number {
+  /** An inherited one goes to one child only: the shim sees its end when that child has ended. */
+  inherited(name: string): Descriptor {
     const fd = this.#inherited.get(name);
-    if (fd === undefined) throw new TskataError(Code.InvalidArgument, `find descriptor ${name}: the helper got none`);
-    return fd;
+    if (fd === undefined) {
+      throw new TskataError(Code.NotFound, `find descriptor ${name}: the helper has none, or has given it away`);
+    }
+    this.#inherited.delete(name);
+    return { fd, ours: true };
   }
 
   /** Opens all sources in order, or none. */
@@ -91,7 +96,7 @@ export class Descriptors {
   #open(source: DescriptorSource): Descriptor {
     switch (source.kind) {
       case 'inherited':
-        return { fd: this.inherited(source.name), ours: false };
+        return this.inherited(source.name);
       case 'file':
         return { fd: openDisk(this.#sys, source.path, source.writable), ours: true };
       case 'pair':
@@ -99,7 +104,7 @@ export class Descriptors {
       case 'accept':
         return { fd: this.#acceptor(source.name), ours: true };
       case 'listen':
-        return { fd: this.#listener(source.path), ours: true };
+        return { fd: this.#publicListener(source.path), ours: true };
       case 'connect':
         return { fd: this.#connected(source.path), ours: true };
       case 'tap':
@@ -123,6 +128,13 @@ export class Descriptors {
     } finally {
       unlink(this.#sys, path);
     }
+  }
+
+  /** Confined programs under other uids connect to it: who may is decided by the directory that it lies in. */
+  #publicListener(path: string): number {
+    const fd = this.#listener(path);
+    check(this.#sys.call(SYS.fchmodat, AT.FDCWD, path, 0o666), 'change mode of', path);
+    return fd;
   }
 
   #listener(path: string): number {

@@ -28,27 +28,39 @@ const FLAGS: ReadonlyMap<string, number> = new Map([
   ['exec', 0],
 ]);
 
-/** Propagation among the helper's children is always private; these only say what is the case. */
-const PROPAGATION = new Set(['private', 'rprivate', 'slave', 'rslave']);
+/** Whether a bind follows what the host mounts and unmounts below its source; nothing ever goes the other way. */
+const PROPAGATION: ReadonlyMap<string, number> = new Map([
+  ['private', MS.PRIVATE],
+  ['rprivate', MS.PRIVATE],
+  ['slave', MS.SLAVE],
+  ['rslave', MS.SLAVE],
+]);
 
 /** What a list of options means. */
 export interface ParsedOptions {
   readonly flags: number;
   readonly data: string;
+  /** MS.PRIVATE or MS.SLAVE. */
+  readonly propagation: number;
 }
 
 /** Splits fstab-style options into flags and data. Throws InvalidArgument for shared propagation and remounts. */
 export function parseMountOptions(options: readonly string[]): ParsedOptions {
   let flags = 0;
+  let propagation: number = MS.PRIVATE;
   const data: string[] = [];
   for (const option of options) {
     const flag = FLAGS.get(option);
     if (flag !== undefined) flags |= flag;
     else if (option === 'shared' || option === 'rshared' || option === 'remount' || option === 'move') {
       throw new TskataError(Code.InvalidArgument, `mount: option ${option} is not allowed here`);
-    } else if (!PROPAGATION.has(option) && option !== '') data.push(option);
+    } else {
+      const named = PROPAGATION.get(option);
+      if (named !== undefined) propagation = named;
+      else if (option !== '') data.push(option);
+    }
   }
-  return { flags, data: data.join(',') };
+  return { flags, data: data.join(','), propagation };
 }
 
 /** The mounts that this helper made, newest last. */
@@ -62,7 +74,7 @@ export class HostMounts {
 
   /** Mounts `source` on an existing directory or file. */
   mount(type: string, source: string, target: string, options: readonly string[]): void {
-    const { flags, data } = parseMountOptions(options);
+    const { flags, data, propagation } = parseMountOptions(options);
     const fd = openat2(this.#sys, AT.FDCWD, target, O.PATH | O.NOFOLLOW, RESOLVE.NO_MAGICLINKS);
     try {
       const kind = stat(this.#sys, '', AT.EMPTY_PATH, fd).mode & S.IFMT;
@@ -70,7 +82,9 @@ export class HostMounts {
         throw new TskataError(Code.InvalidArgument, `mount on ${target}: neither a directory nor a regular file`);
       }
       if (type === 'bind' || type === 'rbind' || (flags & MS.BIND) !== 0) {
-        this.#bind(source, fd, type === 'rbind' ? flags | MS.REC : flags);
+        // A directory over itself is the root of a shared tree: later mounts below it reach the jails that have it.
+        const spread = source === target ? MS.SHARED : propagation;
+        this.#bind(source, fd, type === 'rbind' ? flags | MS.REC : flags, spread);
       } else mount(this.#sys, source, `/proc/self/fd/${fd}`, type, flags, data);
     } finally {
       close(this.#sys, fd);
@@ -86,7 +100,7 @@ export class HostMounts {
     this.#targets.splice(index, 1);
   }
 
-  #bind(source: string, targetFd: number, flags: number): void {
+  #bind(source: string, targetFd: number, flags: number, propagation: number): void {
     const recursive = flags & MS.REC ? AT.RECURSIVE : 0;
     const tree = openTree(this.#sys, AT.FDCWD, source, OPEN_TREE.CLONE | recursive);
     try {
@@ -95,7 +109,7 @@ export class HostMounts {
       if (flags & MS.NOSUID) set |= MOUNT_ATTR.NOSUID;
       if (flags & MS.NODEV) set |= MOUNT_ATTR.NODEV;
       if (flags & MS.NOEXEC) set |= MOUNT_ATTR.NOEXEC;
-      mountSetattr(this.#sys, tree, '', AT.EMPTY_PATH | recursive, { set, propagation: MS.PRIVATE });
+      mountSetattr(this.#sys, tree, '', AT.EMPTY_PATH | recursive, { set, propagation });
       moveMount(this.#sys, tree, targetFd, '');
     } finally {
       close(this.#sys, tree);

@@ -6,7 +6,7 @@
  * no_new_privs, the parent-death signal (any change of credentials clears it), a meeting with the parent (so that a
  * parent that died before the signal was set is noticed), the descriptors, exec.
  */
-import { CLONE, F, PR, SIG } from '../../agent/sys/linux.ts';
+import { CLONE, PR, SIG } from '../../agent/sys/linux.ts';
 import type { SpawnPlan, Step } from '../../agent/sys/plan.ts';
 import { rlimit } from '../../agent/sys/structs.ts';
 import { SYS } from '../../agent/sys/syscalls.ts';
@@ -14,11 +14,8 @@ import { credentialSteps } from './credentials.ts';
 import { call, type JailedProgram, type JailSpec, SLOT_NETWORK, slot } from './jail.ts';
 import { rootSteps } from './jail-root.ts';
 
-/** Where the child's descriptors wait before they get their final numbers, clear of anything in use. */
-const HIGH_DESCRIPTOR = 256;
-
 /** The smallest limit of open files that leaves room for the descriptors' detour. */
-export const MIN_OPEN_FILES = 2 * HIGH_DESCRIPTOR;
+export const MIN_OPEN_FILES = 256;
 
 /** Builds the plan. `mountPoint` is an existing directory of the host that the new root may cover in the child. */
 export function buildJailPlan(program: JailedProgram, jail: JailSpec, mountPoint: string): SpawnPlan {
@@ -41,7 +38,11 @@ export function buildJailPlan(program: JailedProgram, jail: JailSpec, mountPoint
       ...credentialSteps(jail),
       call('set the parent-death signal', SYS.prctl, [PR.SET_PDEATHSIG, SIG.KILL, 0, 0, 0]),
       { op: 'sync', name: 'confined', label: 'meet the helper' },
-      ...descriptorSteps(program),
+      {
+        op: 'stdio',
+        fds: [slot(0), slot(1), slot(2), ...program.descriptors.map((_, index) => slot(3 + index))],
+        label: 'set the descriptors',
+      },
       {
         op: 'exec',
         path: program.executable,
@@ -68,22 +69,6 @@ function limitSteps(jail: JailSpec): Step[] {
       null,
     ]),
   );
-}
-
-/** First out of the way, then to the final numbers: a source may sit on another's final number. */
-function descriptorSteps(program: JailedProgram): Step[] {
-  const last = 2 + program.descriptors.length;
-  const steps: Step[] = [];
-  for (let index = 0; index <= last; index++) {
-    steps.push(
-      call(`move descriptor ${index}`, SYS.fcntl, [slot(index), F.DUPFD_CLOEXEC, HIGH_DESCRIPTOR], { result: index }),
-    );
-  }
-  steps.push({ op: 'stdio', fds: [slot(0), slot(1), slot(2)], label: 'set stdio' });
-  for (let index = 3; index <= last; index++) {
-    steps.push(call(`set descriptor ${index}`, SYS.dup3, [slot(index), index, 0]));
-  }
-  return steps;
 }
 
 /** The plan of our own program in mode `copy-sparse`: not confined, but it ends with the helper. */

@@ -16,7 +16,8 @@ const ROOT_OPTIONS = 'mode=0755,size=256k,nr_inodes=4096';
 export function rootSteps(jail: JailSpec, mountPoint: string): Step[] {
   const lockdown = MS.REMOUNT | MS.BIND | MS.RDONLY | MS.NOSUID | MS.NODEV | MS.NOEXEC;
   const steps: Step[] = [
-    call('make the mounts private', SYS.mount, [null, '/', null, MS.REC | MS.PRIVATE, null]),
+    // Not private: what the helper mounts later below a recursive bind has to arrive.
+    call('detach from mounts of the helper', SYS.mount, [null, '/', null, MS.REC | MS.SLAVE, null]),
     call(`mount the jail's root on ${mountPoint}`, SYS.mount, [
       'tmpfs',
       mountPoint,
@@ -79,7 +80,7 @@ function mountAttributes(bind: JailBind): Uint8Array {
   let set = MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV;
   if (bind.readOnly) set |= MOUNT_ATTR.RDONLY;
   if (!bind.executable) set |= MOUNT_ATTR.NOEXEC;
-  return mountAttr(set, 0, MS.PRIVATE);
+  return mountAttr(set, 0, bind.recursive ? 0 : MS.PRIVATE);
 }
 
 /** A detached copy of the source gets its attributes before it becomes visible anywhere. */

@@ -64,7 +64,12 @@ export function startSandbox(sys: Sys, loop: Loop, args: readonly string[], log:
   fcntl(sys, SHIM_FD, F.SETFD, FD_CLOEXEC);
   const workspace = openWorkspace(sys, options.runRoot);
   const pid = check(sys.call(SYS.getpid), 'getpid');
-  const service = new SandboxService(sys, loop, { inherited: options.inherited, workspace, pid });
+  const service = new SandboxService(sys, loop, {
+    inherited: options.inherited,
+    workspace,
+    uidDirectory: `${options.runRoot}/uids`,
+    pid,
+  });
 
   let ending = false;
   const end = (reason: string): void => {
@@ -88,7 +93,7 @@ export function startSandbox(sys: Sys, loop: Loop, args: readonly string[], log:
 
 /** A mount namespace that gets the host's unmounts but shows it nothing, and a tmpfs that only we see. */
 function openWorkspace(sys: Sys, runRoot: string): string {
-  const workspace = `${runRoot}/jail`;
+  const workspace = `${runRoot}/.jail`;
   mkdirAll(sys, workspace, 0o700);
   unshare(sys, CLONE.NEWNS);
   setPropagation(sys, '/', MS.SLAVE);

@@ -16,15 +16,21 @@ import { readDescriptor, readJail } from './jail-request.ts';
 import { SandboxNetwork } from './namespaces.ts';
 import { Processes } from './processes.ts';
 import { QmpDescriptors } from './qmp-descriptors.ts';
+import { claimUser } from './users.ts';
 
 /** The pair whose one end QEMU gets as a second monitor. */
 const QMP_PAIR = 'qmp-fd';
+
+/** The helper's own standard error. */
+const LOG_FD = 2;
 
 /** What the helper knows from its start. */
 export interface SandboxEnvironment {
   readonly inherited: ReadonlyMap<string, number>;
   /** Mount point that children may cover; in the helper itself a private tmpfs. */
   readonly workspace: string;
+  /** Directory of the lock files of user ids. */
+  readonly uidDirectory: string;
   readonly pid: number;
 }
 
@@ -82,6 +88,7 @@ export class SandboxService {
         await this.copySparse(source, target);
         return {};
       },
+      claimUser: ({ first, count }) => ({ uid: claimUser(this.sys, this.environment.uidDirectory, first, count) }),
     };
   }
 
@@ -102,9 +109,13 @@ export class SandboxService {
     }
     this.processes.requireFree(name);
     const spec = readJail(this.sys, jail, () => this.network.fd);
-    const log = request.log === '' ? 2 : this.descriptors.inherited(request.log);
-    const descriptors = this.descriptors.openAll(request.descriptors.map(readDescriptor));
+    const sources = request.descriptors.map(readDescriptor);
+    const descriptors = this.descriptors.openAll(
+      request.log === '' ? sources : [...sources, { kind: 'inherited', name: request.log }],
+    );
     try {
+      const fds = descriptors.map((descriptor) => descriptor.fd);
+      const log = request.log === '' ? LOG_FD : (fds.pop() ?? LOG_FD);
       const rules = {
         resolvers: jail.allowedResolvers,
         allowed: jail.allowedDestinations,
@@ -120,7 +131,7 @@ export class SandboxService {
         env: request.env,
         stdin: this.devNull,
         log,
-        descriptors: descriptors.map((descriptor) => descriptor.fd),
+        descriptors: fds,
         ...(cgroup === undefined ? {} : { cgroupFd: cgroup.fd }),
       };
       return await this.processes.start(name, buildJailPlan(program, spec, this.environment.workspace));

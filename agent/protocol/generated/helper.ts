@@ -115,7 +115,7 @@ export interface Bind {
   readonly readOnly: boolean;
   /** A device node of the same number, owned by the jail's uid, is made instead of a bind. */
   readonly device: boolean;
-  /** The mounts below `source` come along. */
+  /** The mounts below `source` come along, also those that are made in the helper's namespace later. */
   readonly recursive: boolean;
   /** Programs may be executed from it; libraries need it too. */
   readonly executable: boolean;
@@ -238,6 +238,24 @@ export const CopySparseRequest: MessageType<CopySparseRequest> = message('tskata
   field(2, 'target', 'string'),
 ]);
 
+export interface ClaimUserRequest {
+  readonly first: number;
+  readonly count: number;
+}
+
+export const ClaimUserRequest: MessageType<ClaimUserRequest> = message('tskata.helper.v1.ClaimUserRequest', () => [
+  field(1, 'first', 'uint32'),
+  field(2, 'count', 'uint32'),
+]);
+
+export interface ClaimUserResponse {
+  readonly uid: number;
+}
+
+export const ClaimUserResponse: MessageType<ClaimUserResponse> = message('tskata.helper.v1.ClaimUserResponse', () => [
+  field(1, 'uid', 'uint32'),
+]);
+
 export const Helper = service('tskata.helper.v1.Helper', {
   /** Starts a confined program as a child of the helper. */
   spawn: method('Spawn', SpawnRequest, SpawnResponse),
@@ -253,4 +271,6 @@ export const Helper = service('tskata.helper.v1.Helper', {
   openNetwork: method('OpenNetwork', OpenNetworkRequest, OpenNetworkResponse),
   /** Copies a sparse file, holes kept. */
   copySparse: method('CopySparse', CopySparseRequest, Empty),
+  /** Takes a free user id of a range for as long as the helper lives. */
+  claimUser: method('ClaimUser', ClaimUserRequest, ClaimUserResponse),
 });
