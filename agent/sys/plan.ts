@@ -60,8 +60,8 @@ export type Step =
   | { readonly op: 'sync'; readonly name: string; readonly fd?: SlotRef; readonly label: string }
   /** Installs a seccomp filter made of `struct sock_filter` bytes. */
   | { readonly op: 'seccomp'; readonly filter: Uint8Array; readonly flags: number; readonly label: string }
-  /** Descriptors 0, 1, 2 become the given ones; afterwards every other descriptor is close-on-exec. */
-  | { readonly op: 'stdio'; readonly fds: readonly [SlotRef, SlotRef, SlotRef]; readonly label: string }
+  /** Descriptors 0, 1, 2, ... become the given ones; afterwards every other descriptor is close-on-exec. */
+  | { readonly op: 'stdio'; readonly fds: readonly [SlotRef, SlotRef, SlotRef, ...SlotRef[]]; readonly label: string }
   /**
    * execve. `path` with a slash is used as it is, otherwise each directory of `searchPath` is tried (ENOENT and EACCES
    * go on to the next; EACCES wins over ENOENT at the end). Only success ends the list.
