@@ -4,6 +4,7 @@ import { isAlive } from '../state/process-ref.ts';
 import type { ContainerRecord } from '../state/record.ts';
 import type { CliContext, ContextSource } from './context.ts';
 import { findContainer, nameOf, records } from './names.ts';
+import { sweep } from './sweep.ts';
 import { printTable } from './table.ts';
 
 const SHORT_ID = 12;
@@ -15,7 +16,10 @@ export function register(program: Command, context: ContextSource): void {
     .description('list containers, ended ones too')
     .option('-q, --quiet', 'ids only')
     .option('--json', 'for programs')
-    .action((flags: { quiet?: boolean; json?: boolean }) => list(context(), flags));
+    .action(async (flags: { quiet?: boolean; json?: boolean }) => {
+      await sweep(context());
+      list(context(), flags);
+    });
   program
     .command('state')
     .description('print the state of a container (OCI runtime spec, "State")')

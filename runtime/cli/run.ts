@@ -2,8 +2,10 @@
 
 import { writeFile } from 'node:fs/promises';
 import { constants } from 'node:os';
+import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
+import { Scope } from '../../agent/protocol/scope.ts';
 import { attachAndStart } from './attach.ts';
 import { containerFiles, createContainerFiles, removeContainerFiles } from './container-files.ts';
 import type { CliContext, ContextSource } from './context.ts';
@@ -13,6 +15,7 @@ import { checkName, newContainerId } from './names.ts';
 import type { RunFlags } from './run-flags.ts';
 import { type PreparedRun, prepareRun } from './run-source.ts';
 import { Stdio } from './stdio.ts';
+import { sweep } from './sweep.ts';
 import { startTask, type Task } from './task.ts';
 
 const EXAMPLES = `
@@ -51,28 +54,35 @@ export function register(program: Command, context: ContextSource): void {
 
 async function run(context: CliContext, words: readonly string[], flags: RunFlags): Promise<void> {
   checkCombination(flags);
+  await sweep(context);
   if (flags.name !== undefined) checkName(context, flags.name);
   const id = newContainerId();
   if (flags.cidfile !== undefined) await writeCidFile(flags.cidfile, id);
-  const files = containerFiles(context, id);
-  let keep = false;
-  let task: Task | undefined;
+  const scope = new Scope();
   try {
+    const files = containerFiles(context, id);
+    scope.add(() => removeContainerFiles(files));
     const prepared = await prepareRun(context, id, files, words, flags);
     await createContainerFiles(files, prepared.spec);
-    task = await startTask(context, id, files.bundle);
-    keep = flags.rm !== true;
+    const task = await startTask(context, id, files.bundle);
+    scope.add(() => task.close());
+    scope.add(() => task.end());
     const status = await (flags.detach
-      ? detached(task, prepared, id)
+      ? detached(task, prepared)
       : attached(context, task, prepared, files.runDirectory, flags));
+    if (flags.detach) {
+      // The shim goes on alone and cleans up by the annotation.
+      scope.release();
+      task.close();
+      process.stdout.write(`${id}\n`);
+    } else if (flags.rm !== true) {
+      scope.release();
+      await task.end();
+      task.close();
+    }
     if (status !== 0) throw new ExitWith(status);
-  } catch (error) {
-    if (!(error instanceof ExitWith)) keep = false;
-    throw error;
   } finally {
-    if (!flags.detach || !keep) await task?.end();
-    task?.close();
-    if (!keep && !(flags.detach && task)) await removeContainerFiles(files);
+    await scope.close();
   }
 }
 
@@ -85,7 +95,7 @@ async function attached(
 ): Promise<number> {
   const terminal = prepared.spec.process?.terminal === true;
   const interactive = flags.interactive === true;
-  const stdio = await Stdio.create(context.programs, `${directory}/stdio`, { stdin: interactive, terminal });
+  const stdio = await Stdio.create(context.programs, join(directory, 'stdio'), { stdin: interactive, terminal });
   try {
     stdio.copyOutput(process.stdout, process.stderr);
     await task.create({ rootfs: prepared.rootfs, terminal, stdio: stdio.paths });
@@ -97,20 +107,15 @@ async function attached(
   }
 }
 
-async function detached(task: Task, prepared: PreparedRun, id: string): Promise<number> {
+async function detached(task: Task, prepared: PreparedRun): Promise<number> {
   try {
-    await task.create({
-      rootfs: prepared.rootfs,
-      terminal: prepared.spec.process?.terminal === true,
-      stdio: { stdin: '', stdout: '', stderr: '' },
-    });
+    const terminal = prepared.spec.process?.terminal === true;
+    await task.create({ rootfs: prepared.rootfs, terminal, stdio: { stdin: '', stdout: '', stderr: '' } });
     await task.start('');
+    return 0;
   } catch (error) {
-    await task.end();
     throw explained(error);
   }
-  process.stdout.write(`${id}\n`);
-  return 0;
 }
 
 /** A program that cannot be started is 126 or 127, with its reason told here. */
