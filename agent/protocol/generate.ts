@@ -19,7 +19,7 @@ const KINDS: Kinds = {
   isType: (object) => object instanceof protobuf.Type,
   isEnum: (object) => object instanceof protobuf.Enum,
   isService: (object) => object instanceof protobuf.Service,
-  isMap: (field): field is protobuf.MapField => field instanceof protobuf.MapField,
+  isMap: (field) => field instanceof protobuf.MapField,
 };
 
 /** Types, enums and services that are declared in one file, in the order of the file. */

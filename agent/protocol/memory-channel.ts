@@ -46,7 +46,7 @@ export class MemoryEnd implements Channel {
     if (this.closed || bytes.length === 0) return !this.congested;
     this.queue.push(bytes);
     this.queuedBytes += bytes.length;
-    this.congested = this.queuedBytes >= (this.options.highWaterBytes ?? 256 * 1024);
+    this.congested ||= this.queuedBytes >= (this.options.highWaterBytes ?? 256 * 1024);
     this.schedule();
     return !this.congested;
   }

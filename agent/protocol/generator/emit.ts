@@ -2,14 +2,14 @@
  * Writes one TypeScript file for one .proto file, from protobufjs' reflection of it: an interface and a field table
  * per message, an object per enum, a description per service. It knows no file system.
  */
-import type { Enum, Field, Namespace, ReflectionObject, Service, Type } from 'protobufjs';
+import type { Enum, Field, FieldBase, MapField, Namespace, ReflectionObject, Service, Type } from 'protobufjs';
 
 /** What the emitter needs of the library's classes, so that only `generate.ts` imports it. */
 export interface Kinds {
   isType(object: ReflectionObject): object is Type;
   isEnum(object: ReflectionObject): object is Enum;
   isService(object: ReflectionObject): object is Service;
-  isMap(field: Field): field is Field & { readonly keyType: string };
+  isMap(field: FieldBase): field is MapField;
 }
 
 /** One .proto file: its declarations, and where the file of another declaration is found. */
@@ -80,7 +80,7 @@ function tsScalar(type: string): string {
 }
 
 /** The TypeScript type of one value of a field, and the expression of its kind in the table. */
-function valueOf(
+function valueType(
   entry: Field,
   emitter: Emitter,
 ): { readonly type: string; readonly kind: string; readonly message: boolean } {
@@ -93,7 +93,7 @@ function valueOf(
 
 function emitField(entry: Field, emitter: Emitter): { readonly property: string; readonly row: string } {
   const { kinds, helpers } = emitter;
-  const value = valueOf(entry, emitter);
+  const value = valueType(entry, emitter);
   // protobufjs models `optional` as a oneof of one member, whose name begins with an underscore.
   const oneof = entry.partOf && !entry.partOf.name.startsWith('_') ? entry.partOf.name : undefined;
   const start = `${entry.id}, '${entry.name}'`;

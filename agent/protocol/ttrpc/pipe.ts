@@ -22,6 +22,8 @@ export interface FramePipe {
   /** Called once, not after `close`. */
   onEnd: (error?: Error) => void;
   setReading(reading: boolean): void;
+  /** Gives the connection up because of what the peer did; `onEnd` is called. */
+  fail(fact: string): void;
   close(): void;
 }
 
@@ -49,6 +51,7 @@ export class ChannelPipe implements FramePipe {
     channel.onData = (bytes) => this.receive(bytes);
     channel.onDrain = () => this.onDrain();
     channel.onEnd = (error) => this.finish(error);
+    channel.setReading(true);
   }
 
   send(header: Uint8Array, message: Uint8Array): boolean {
@@ -61,6 +64,12 @@ export class ChannelPipe implements FramePipe {
 
   setReading(reading: boolean): void {
     if (!this.ended) this.channel.setReading(reading);
+  }
+
+  fail(fact: string): void {
+    if (this.ended) return;
+    this.close();
+    this.onEnd(new TskataError(Code.DataLoss, `ttrpc connection: ${fact}`));
   }
 
   close(): void {

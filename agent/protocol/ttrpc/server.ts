@@ -58,40 +58,40 @@ export class TtrpcServer {
     return this.running.size;
   }
 
-  /** Aborts the calls under way and forgets them: their answers are not sent. The connection goes on at a first call. */
+  /** A new connection has begun on the same pipe: the calls of the one before are aborted, and never answered. */
   reset(reason: string): void {
+    this.abandonAll(reason);
+    this.ended = false;
     this.lastId = 0;
     this.strays = 0;
-    for (const call of this.running) this.abandon(call, new TskataError(Code.Canceled, reason));
+  }
+
+  private abandonAll(reason: string): void {
+    for (const call of this.running) {
+      call.answered = true;
+      call.cancelTimer?.();
+      call.source.abort(new TskataError(Code.Canceled, reason));
+    }
   }
 
   close(): void {
     if (this.ended) return;
     this.ended = true;
     this.pipe.close();
-    this.reset('the connection was closed');
+    this.abandonAll('the connection was closed');
   }
 
   private end(error?: Error): void {
     if (this.ended) return;
     this.ended = true;
-    this.reset('the client is gone');
+    this.abandonAll('the client is gone');
     this.onEnd(error);
-  }
-
-  private abandon(call: RunningCall, reason: TskataError): void {
-    call.answered = true;
-    call.cancelTimer?.();
-    call.source.abort(reason);
   }
 
   private receive(header: FrameHeader, message: Uint8Array): void {
     if (header.type !== FrameType.Request) {
       // Data of streaming calls that were refused; there cannot be many.
-      if (++this.strays > MAX_STRAY_FRAMES) {
-        this.pipe.close();
-        this.end(new TskataError(Code.DataLoss, `ttrpc connection: ${this.strays} frames belong to no call`));
-      }
+      if (++this.strays > MAX_STRAY_FRAMES) this.pipe.fail(`${this.strays} frames belong to no call`);
       return;
     }
     const refusal = this.admit(header);
