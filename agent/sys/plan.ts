@@ -88,7 +88,10 @@ export interface SpawnPlan {
    * included); the child is still the caller's own child (CLONE_PARENT).
    */
   readonly enter?: readonly { readonly fd: number; readonly type: number }[];
-  /** Descriptors of the caller that are put into slots before the first step: slot -> fd. Others are close-on-exec. */
+  /**
+   * Descriptors of the caller that are put into slots before the first step: slot -> fd. All others but 0, 1 and 2 are
+   * closed in the child at once: a raw descriptor number in a `call` reaches nothing, use a slot.
+   */
   readonly slots: Readonly<Record<number, number>>;
   readonly steps: readonly Step[];
 }
