@@ -1,0 +1,128 @@
+/**
+ * The keeper of one sandbox as its shim sees it: the native helper started as a child, its calls, and our ends of the
+ * sockets that its children inherit. When the shim ends, so does the keeper and all that it holds. It knows no QEMU.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import type { Duplex, Readable } from 'node:stream';
+import { Code, TskataError } from '../../agent/protocol/errors.ts';
+import { Helper } from '../../agent/protocol/generated/helper.ts';
+import type { Client } from '../../agent/protocol/service.ts';
+import { createClient, TtrpcClient } from '../../agent/protocol/ttrpc/client.ts';
+import { ChannelPipe } from '../../agent/protocol/ttrpc/pipe.ts';
+import { nodeClock } from '../host/clock.ts';
+import { socketChannel } from '../host/socket-channel.ts';
+
+/** Answers of the helper are a few numbers. */
+const MAX_MESSAGE_BYTES = 64 * 1024;
+/** The helper gives itself 800 ms to end its children. */
+const CLOSE_TIMEOUT_MS = 3_000;
+/** Lines of its log that are kept for an error. */
+const LOG_TAIL_LINES = 8;
+/** The helper's end of the connection. */
+const RPC_FD = 3;
+
+/** How to start one. */
+export interface KeeperOptions {
+  /** Path of the native helper. */
+  readonly helper: string;
+  /** Absolute; "/run/tskata". */
+  readonly runRoot: string;
+  /** Names of the sockets that children inherit; each can be given to one child. */
+  readonly inherited: readonly string[];
+  /** Lines that the helper and programs without a log of their own write; untrusted words among them. */
+  readonly onLog: (line: string) => void;
+}
+
+/** A running keeper. */
+export interface Keeper {
+  readonly pid: number;
+  readonly call: Client<typeof Helper>;
+  /** Our end of an inherited socket. */
+  socket(name: string): Duplex;
+  /** Settles with the reason when the keeper has ended. Never rejects. */
+  readonly ended: Promise<string>;
+  /** Ends the keeper and all its children, and waits until they are gone. Idempotent. */
+  close(): Promise<void>;
+}
+
+/** Starts a keeper. It answers calls from the first moment on. Rejects when the program cannot be run. */
+export async function startKeeper(options: KeeperOptions): Promise<Keeper> {
+  const { helper, runRoot, inherited } = options;
+  const numbered = inherited.map((name, index) => `${name}=${RPC_FD + 1 + index}`);
+  const child = spawn(helper, ['sandbox', '--run-root', runRoot, ...numbered], {
+    argv0: 'tskata-helper',
+    cwd: '/',
+    env: {},
+    stdio: ['ignore', 'pipe', 'pipe', ...['rpc', ...inherited].map(() => 'pipe' as const)],
+  });
+  await spawned(child, helper);
+  const tail = followLog(child, options.onLog);
+  const ended = endOf(child, tail);
+  const sockets = new Map(inherited.map((name, index) => [name, socketAt(child, RPC_FD + 1 + index)]));
+  // An error on a socket shows as its end to whoever reads it; without a listener it would end the shim.
+  for (const socket of sockets.values()) socket.on('error', () => {});
+  const client = new TtrpcClient(new ChannelPipe(socketChannel(socketAt(child, RPC_FD)), MAX_MESSAGE_BYTES), nodeClock);
+  let closing: Promise<void> | undefined;
+  return {
+    pid: child.pid ?? 0,
+    call: createClient(Helper, client),
+    socket: (name) => {
+      const socket = sockets.get(name);
+      if (socket === undefined) throw new TskataError(Code.NotFound, `find socket ${name}: the keeper has none`);
+      return socket;
+    },
+    ended,
+    close: () => {
+      closing ??= close(child, client, ended);
+      return closing;
+    },
+  };
+}
+
+function spawned(child: ChildProcess, helper: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    child.once('spawn', resolve);
+    child.once('error', (error) => {
+      reject(new TskataError(Code.FailedPrecondition, `start ${helper}: ${error.message}`, error));
+    });
+  });
+}
+
+function socketAt(child: ChildProcess, fd: number): Duplex {
+  // The type knows only readable and writable ends; 'pipe' is a socket pair beyond the third.
+  return child.stdio[fd] as unknown as Duplex;
+}
+
+/** The last lines, kept up to date. */
+function followLog(child: ChildProcess, onLog: (line: string) => void): readonly string[] {
+  const tail: string[] = [];
+  for (const stream of [child.stdout, child.stderr]) {
+    createInterface({ input: stream as Readable, crlfDelay: Number.POSITIVE_INFINITY }).on('line', (line) => {
+      const shown = line.slice(0, 1000);
+      tail.push(shown);
+      if (tail.length > LOG_TAIL_LINES) tail.shift();
+      onLog(shown);
+    });
+  }
+  return tail;
+}
+
+function endOf(child: ChildProcess, tail: readonly string[]): Promise<string> {
+  return new Promise((resolve) => {
+    child.once('exit', (code, signal) => {
+      const how = signal === null ? `with status ${code}` : `by ${signal}`;
+      const words = tail.length === 0 ? '' : `: ${tail.join(' | ')}`;
+      resolve(`the native helper ended ${how}${words}`);
+    });
+  });
+}
+
+async function close(child: ChildProcess, client: TtrpcClient, ended: Promise<string>): Promise<void> {
+  // The end of the connection is the order to end.
+  client.close();
+  const timer = setTimeout(() => child.kill('SIGKILL'), CLOSE_TIMEOUT_MS);
+  await ended;
+  clearTimeout(timer);
+  for (const stream of child.stdio) stream?.destroy();
+}
