@@ -183,8 +183,9 @@ static int do_stdio(struct plan *plan, const struct step *step, int *status_fd)
 
     if ((error = move_up(status_fd, count)))
         return error;
-    for (i = 0; i < PLAN_SLOTS; i++)
-        if ((error = move_up(&plan->slots[i], count)))
+    /* Only what is used here: another slot may name a descriptor that a step has closed. */
+    for (i = 0; i < count; i++)
+        if ((error = move_up(&plan->slots[step->stdio.slots[i]], count)))
             return error;
     for (i = 0; i < count; i++)
         if (dup2(plan->slots[step->stdio.slots[i]], i) < 0)
