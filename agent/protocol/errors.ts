@@ -4,6 +4,8 @@
  * Everything that is caught becomes one of these through `TskataError.from`. It knows no transport.
  */
 
+import { MAX_ERROR_CHARACTERS } from './limits.ts';
+
 /** The canonical RPC codes, as ttrpc and gRPC number them. */
 export const Code = {
   Ok: 0,
@@ -96,6 +98,18 @@ export class TskataError extends Error {
     const code = typeof marks.code === 'string' ? codeOfErrno(marks.code) : Code.Unknown;
     return new TskataError(code, caught.message, caught);
   }
+}
+
+/** Text of a peer's as it may be shown: bounded, and without control characters. */
+export function boundedText(text: string): string {
+  const short = text.length > MAX_ERROR_CHARACTERS ? `${text.slice(0, MAX_ERROR_CHARACTERS)}...` : text;
+  let result = '';
+  for (const character of short) {
+    const code = character.codePointAt(0) as number;
+    const control = code < 0x20 || (code >= 0x7f && code < 0xa0);
+    result += control ? (character === '\n' ? character : '?') : character;
+  }
+  return result;
 }
 
 /** Stops at a mistake of ours: never for what a peer or a user did. */

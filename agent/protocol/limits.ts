@@ -21,6 +21,15 @@ export const MAX_CALLS_IN_FLIGHT = 1024;
 /** Calls whose answer nobody waits for any more. A peer that leaves so many unanswered is not one to keep. */
 export const MAX_ABANDONED_CALLS = 4096;
 
+/** Bytes of requests that wait for a peer that does not read; then further calls are refused. */
+export const MAX_QUEUED_BYTES = 4 * 1024 * 1024;
+
+/** Characters of an error that a peer sent: enough for a sentence with a path, nothing to fill a log with. */
+export const MAX_ERROR_CHARACTERS = 2048;
+
+/** Longest time that a timer can have (Node's bound, 24 days); longer deadlines are none. */
+export const MAX_TIMER_MS = 2 ** 31 - 1;
+
 /** Frames that belong to nothing and are ignored before the connection is given up. */
 export const MAX_STRAY_FRAMES = 1024;
 

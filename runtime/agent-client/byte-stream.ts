@@ -2,11 +2,10 @@
  * A stream of the bytes port as the shim uses it: awaited writes and an async iteration. What the guest sends ahead is
  * held in one buffer of at most a window, however small its pieces are. It knows neither FIFOs nor sockets.
  */
+import { reserve } from '../../agent/protocol/buffer.ts';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import { STREAM_WINDOW_BYTES } from '../../agent/protocol/limits.ts';
 import type { MuxStream } from '../../agent/protocol/mux/stream.ts';
-
-const FIRST_BUFFER_BYTES = 4096;
 
 interface Reader {
   resolve(result: IteratorResult<Uint8Array, undefined>): void;
@@ -110,13 +109,7 @@ export class ByteStream implements AsyncIterable<Uint8Array> {
       return;
     }
     const needed = this.length + bytes.length;
-    if (this.buffer === undefined || this.buffer.length < needed) {
-      const larger = new Uint8Array(
-        Math.min(STREAM_WINDOW_BYTES, Math.max(needed, 2 * this.length, FIRST_BUFFER_BYTES)),
-      );
-      if (this.buffer) larger.set(this.buffer.subarray(0, this.length));
-      this.buffer = larger;
-    }
+    this.buffer = reserve(this.buffer, this.length, needed, STREAM_WINDOW_BYTES);
     this.buffer.set(bytes, this.length);
     this.length = needed;
   }

@@ -4,7 +4,7 @@
  *
  *   | kind u8 | length u24 LE | payload | epoch tag u32 LE |
  */
-import { reserve } from '../ttrpc/pipe.ts';
+import { reserve } from '../buffer.ts';
 
 /** None is 0: at a record boundary a zero byte is padding. */
 export const Kind = { Data: 1, Reset: 2, Ack: 3 } as const;

@@ -5,9 +5,15 @@
  * that were never made end the connection.
  */
 import type { Clock } from '../channel.ts';
-import { assert, Code, codeOfNumber, TskataError } from '../errors.ts';
+import { assert, boundedText, Code, codeOfNumber, TskataError } from '../errors.ts';
 import { Request, Response } from '../generated/ttrpc.ts';
-import { CALL_TIMEOUT_MS, MAX_ABANDONED_CALLS, MAX_CALLS_IN_FLIGHT } from '../limits.ts';
+import {
+  CALL_TIMEOUT_MS,
+  MAX_ABANDONED_CALLS,
+  MAX_CALLS_IN_FLIGHT,
+  MAX_QUEUED_BYTES,
+  MAX_TIMER_MS,
+} from '../limits.ts';
 import type { MessageType } from '../message.ts';
 import type { CallOptions, Client, Method, Service } from '../service.ts';
 import { encodeHeader, type FrameHeader, FrameType } from './frame.ts';
@@ -31,12 +37,17 @@ export class TtrpcClient {
   /** Calls that ended here without an answer; the peer may still send one for each. */
   private abandoned = 0;
   private error: TskataError | undefined;
+  /** Bytes of requests that were sent since the pipe became congested; undefined while it is not. */
+  private queuedBytes: number | undefined;
 
   constructor(pipe: FramePipe, clock: Clock) {
     this.pipe = pipe;
     this.clock = clock;
     pipe.onFrame = (header, message) => this.receive(header, message);
     pipe.onOversized = (header) => this.refuseOversized(header);
+    pipe.onDrain = () => {
+      this.queuedBytes = undefined;
+    };
     pipe.onEnd = (cause) => this.end(lost(cause));
   }
 
@@ -66,7 +77,8 @@ export class TtrpcClient {
     payload: Uint8Array,
     options: CallOptions,
   ): Promise<Uint8Array> {
-    const timeoutMs = options.timeoutMs ?? CALL_TIMEOUT_MS;
+    const wanted = options.timeoutMs ?? CALL_TIMEOUT_MS;
+    const timeoutMs = wanted > MAX_TIMER_MS ? 0 : wanted;
     const metadata = [...(options.metadata ?? [])].map(([key, value]) => ({ key, value }));
     const timeoutNano = BigInt(Math.ceil(timeoutMs)) * 1_000_000n;
     const message = Request.encode({ service: serviceName, method: methodName, payload, timeoutNano, metadata });
@@ -95,7 +107,9 @@ export class TtrpcClient {
       };
       this.pending.set(id, { label, settle });
       options.signal?.addEventListener('abort', onAbort);
-      this.pipe.send(encodeHeader(message.length, id, FrameType.Request), message);
+      const flowing = this.pipe.send(encodeHeader(message.length, id, FrameType.Request), message);
+      if (this.queuedBytes !== undefined) this.queuedBytes += message.length;
+      else if (!flowing) this.queuedBytes = message.length;
     });
   }
 
@@ -108,6 +122,12 @@ export class TtrpcClient {
     }
     if (this.pending.size >= MAX_CALLS_IN_FLIGHT) {
       return new TskataError(Code.ResourceExhausted, `${label}: ${MAX_CALLS_IN_FLIGHT} calls are already under way`);
+    }
+    if ((this.queuedBytes ?? 0) + length > MAX_QUEUED_BYTES) {
+      return new TskataError(
+        Code.Unavailable,
+        `${label}: the peer does not read: ${this.queuedBytes} bytes wait for it`,
+      );
     }
     if (this.nextId > LAST_STREAM_ID)
       return new TskataError(Code.Unavailable, `${label}: the connection has used all its ids`);
@@ -158,7 +178,7 @@ export class TtrpcClient {
     }
     const status = response.status;
     if (status === undefined || status.code === Code.Ok) call.settle(undefined, response.payload);
-    else call.settle(new TskataError(codeOfNumber(status.code), status.message), EMPTY);
+    else call.settle(new TskataError(codeOfNumber(status.code), boundedText(status.message)), EMPTY);
   }
 
   private refuseOversized(header: FrameHeader): void {

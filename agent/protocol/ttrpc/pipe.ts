@@ -3,6 +3,7 @@
  * Channel (a unix socket), where frames follow each other with nothing between them. The one on a virtio-serial port is
  * in `../link/`.
  */
+import { reserve } from '../buffer.ts';
 import type { Channel } from '../channel.ts';
 import { Code, TskataError } from '../errors.ts';
 import { TTRPC_HEADER_BYTES } from '../limits.ts';
@@ -134,12 +135,4 @@ export class ChannelPipe implements FramePipe {
     if (header.length > this.maxMessageBytes) this.onOversized(header);
     else this.onFrame(header, body);
   }
-}
-
-/** A buffer of at least `needed` and at most `limit` bytes that begins with the first `used` bytes of `buffer`. */
-export function reserve(buffer: Uint8Array | undefined, used: number, needed: number, limit: number): Uint8Array {
-  if (buffer !== undefined && buffer.length >= needed) return buffer;
-  const larger = new Uint8Array(Math.min(limit, Math.max(needed, 2 * used, 512)));
-  if (buffer !== undefined) larger.set(buffer.subarray(0, used));
-  return larger;
 }

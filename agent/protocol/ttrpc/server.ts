@@ -8,7 +8,7 @@ import { CancelSource } from '../cancel.ts';
 import type { Clock } from '../channel.ts';
 import { Code, TskataError } from '../errors.ts';
 import { Request, Response } from '../generated/ttrpc.ts';
-import { MAX_CALLS_IN_FLIGHT, MAX_METADATA_ENTRIES, MAX_STRAY_FRAMES } from '../limits.ts';
+import { MAX_CALLS_IN_FLIGHT, MAX_METADATA_ENTRIES, MAX_STRAY_FRAMES, MAX_TIMER_MS } from '../limits.ts';
 import type { Binding, BoundMethod } from '../service.ts';
 import { encodeHeader, FLAG_REMOTE_OPEN, type FrameHeader, FrameType } from './frame.ts';
 import type { FramePipe } from './pipe.ts';
@@ -26,8 +26,6 @@ interface RunningCall {
   /** The answer is sent, or nobody is there to take it; the handler may still run. */
   answered: boolean;
 }
-
-const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** Serves one connection until it ends. */
 export class TtrpcServer {
