@@ -9,6 +9,7 @@ export interface Metrics {
   readonly io: IOStat | undefined;
   readonly hugetlb: readonly HugeTlbStat[];
   readonly memoryEvents: MemoryEvents | undefined;
+  readonly network: readonly NetworkStat[];
 }
 
 export const Metrics: MessageType<Metrics> = message('io.containerd.cgroups.v2.Metrics', () => [
@@ -19,6 +20,7 @@ export const Metrics: MessageType<Metrics> = message('io.containerd.cgroups.v2.M
   field(6, 'io', IOStat),
   repeated(7, 'hugetlb', HugeTlbStat),
   field(8, 'memoryEvents', MemoryEvents),
+  repeated(9, 'network', NetworkStat),
 ]);
 
 export interface PidsStat {
@@ -203,4 +205,28 @@ export const HugeTlbStat: MessageType<HugeTlbStat> = message('io.containerd.cgro
   field(1, 'current', 'uint64'),
   field(2, 'max', 'uint64'),
   field(3, 'pagesize', 'string'),
+]);
+
+export interface NetworkStat {
+  readonly name: string;
+  readonly rxBytes: bigint;
+  readonly rxPackets: bigint;
+  readonly rxErrors: bigint;
+  readonly rxDropped: bigint;
+  readonly txBytes: bigint;
+  readonly txPackets: bigint;
+  readonly txErrors: bigint;
+  readonly txDropped: bigint;
+}
+
+export const NetworkStat: MessageType<NetworkStat> = message('io.containerd.cgroups.v2.NetworkStat', () => [
+  field(1, 'name', 'string'),
+  field(2, 'rxBytes', 'uint64'),
+  field(3, 'rxPackets', 'uint64'),
+  field(4, 'rxErrors', 'uint64'),
+  field(5, 'rxDropped', 'uint64'),
+  field(6, 'txBytes', 'uint64'),
+  field(7, 'txPackets', 'uint64'),
+  field(8, 'txErrors', 'uint64'),
+  field(9, 'txDropped', 'uint64'),
 ]);

@@ -1,0 +1,135 @@
+/**
+ * Owns a booted machine with an agent that answers: both live and end together. Refuses to know containers.
+ */
+import { randomBytes } from 'node:crypto';
+import type { Clock } from '../../agent/protocol/channel.ts';
+import { Code, TskataError } from '../../agent/protocol/errors.ts';
+import type { NetworkConfig } from '../../agent/protocol/generated/agent.ts';
+import type { Init } from '../../agent/protocol/message.ts';
+import { Scope } from '../../agent/protocol/scope.ts';
+import type { Logger } from '../host/log.ts';
+import type { Vm, VmConfig, VmEnd, VmFactory } from '../vm/vm.ts';
+import { BOOT_MS, DESTROY_CALL_MS, QUICK_CALL_MS } from './deadlines.ts';
+import type { ConnectGuest, GuestConnection } from './guest.ts';
+import { step } from './step.ts';
+
+/** Bytes of entropy that a guest starts with. */
+const ENTROPY_BYTES = 64;
+const NS_PER_MS = 1_000_000n;
+/** Console and QEMU lines that go into an error. */
+const SHOWN_LINES = 8;
+const SHOWN_LINE_CHARACTERS = 240;
+
+/** How machines and agents are had. */
+export interface MachineParts {
+  readonly vmFactory: VmFactory;
+  readonly connectGuest: ConnectGuest;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+/** What the guest is told once it is up. */
+export interface GuestIdentity {
+  readonly sandboxId: string;
+  readonly hostname: string;
+  readonly sharedPidNamespace: boolean;
+  readonly network: Init<NetworkConfig>;
+}
+
+/** A machine whose agent has answered. */
+export class Machine {
+  readonly vm: Vm;
+  readonly guest: GuestConnection;
+  /** Resolves with the reason, for people, once the machine is gone. Never rejects. */
+  readonly ended: Promise<string>;
+  #failure: string | undefined;
+
+  constructor(vm: Vm, guest: GuestConnection) {
+    this.vm = vm;
+    this.guest = guest;
+    void guest.closed.then((error) => this.fail(`the connection to the agent ended: ${error.message}`));
+    this.ended = vm.ended.then((end) => {
+      guest.close();
+      return this.#failure === undefined ? describeEnd(end) : `${this.#failure}; ${describeEnd(end)}`;
+    });
+  }
+
+  /** Kills the machine because it cannot be trusted to work any more. */
+  fail(reason: string): void {
+    this.#failure ??= reason;
+    void this.vm.stop();
+  }
+
+  /** Asks the guest to end its containers and write back its disks, then ends the machine. Idempotent. */
+  async destroy(): Promise<void> {
+    try {
+      await this.guest.call.destroySandbox({ powerOff: false }, { timeoutMs: DESTROY_CALL_MS });
+    } catch {
+      // A guest that does not answer is killed; there is nothing else to do for its data.
+    }
+    this.#failure ??= 'it was shut down';
+    await this.vm.stop();
+    await this.ended;
+  }
+}
+
+/** Boots, connects and introduces. An error names the step and carries the console's last lines; nothing is left. */
+export async function bootMachine(config: VmConfig, identity: GuestIdentity, parts: MachineParts): Promise<Machine> {
+  const scope = new Scope();
+  try {
+    const startedMs = parts.clock.now();
+    const vm = await step('boot the virtual machine', () => parts.vmFactory.start(config));
+    scope.add(() => vm.stop());
+    const bootedMs = parts.clock.now();
+    const guest = await step('connect to the agent', () =>
+      untilEnd(vm, parts.connectGuest(vm.control, vm.bytes, parts.clock, { fresh: true, timeoutMs: BOOT_MS })),
+    );
+    scope.add(() => guest.close());
+    await step('set up the guest', () => untilEnd(vm, introduce(guest, identity)));
+    parts.log.info('machine is up', {
+      accelerator: vm.accelerator,
+      qemuPid: vm.qemuPid,
+      vmMs: Math.round(bootedMs - startedMs),
+      agentMs: Math.round(parts.clock.now() - bootedMs),
+    });
+    return new Machine(vm, guest);
+  } catch (error) {
+    await scope.close();
+    throw error;
+  }
+}
+
+async function introduce(guest: GuestConnection, identity: GuestIdentity): Promise<void> {
+  await guest.call.createSandbox(
+    {
+      sandboxId: identity.sandboxId,
+      hostname: identity.hostname,
+      wallClockNs: BigInt(Date.now()) * NS_PER_MS,
+      entropy: randomBytes(ENTROPY_BYTES),
+      sharedPidNamespace: identity.sharedPidNamespace,
+      network: identity.network,
+    },
+    { timeoutMs: QUICK_CALL_MS },
+  );
+}
+
+/** The result of `work`, or an error with the machine's last words when it ends first. */
+export function untilEnd<T>(vm: Vm, work: Promise<T>): Promise<T> {
+  const ended = vm.ended.then((end): never => {
+    throw new TskataError(Code.Unavailable, describeEnd(end));
+  });
+  return Promise.race([work, ended]);
+}
+
+/** One sentence on why a machine ended, with its last lines. They are the guest's words: bounded and marked. */
+export function describeEnd(end: VmEnd): string {
+  const parts = [`the virtual machine ended (${end.cause}): ${end.message}`];
+  if (end.cause === 'asked') return parts.join('');
+  const lines = (title: string, tail: readonly string[]): void => {
+    const shown = tail.slice(-SHOWN_LINES).map((line) => line.slice(0, SHOWN_LINE_CHARACTERS));
+    if (shown.length > 0) parts.push(`${title}: ${shown.join(' | ')}`);
+  };
+  lines('last lines of QEMU', end.stderrTail);
+  lines('last lines of the guest console (untrusted)', end.consoleTail);
+  return parts.join('; ');
+}

@@ -1,0 +1,93 @@
+/**
+ * Owns the list of mount options that may go to the guest. An option that is not here is refused by name, not dropped:
+ * a restriction that silently vanishes is a hole.
+ */
+import { Code, TskataError } from '../../agent/protocol/errors.ts';
+
+const FLAGS = new Set([
+  ...[
+    'defaults',
+    'ro',
+    'rw',
+    'suid',
+    'nosuid',
+    'dev',
+    'nodev',
+    'exec',
+    'noexec',
+    'sync',
+    'async',
+    'dirsync',
+    'silent',
+    'loud',
+  ],
+  ...[
+    'atime',
+    'noatime',
+    'diratime',
+    'nodiratime',
+    'relatime',
+    'norelatime',
+    'strictatime',
+    'nostrictatime',
+    'mand',
+    'nomand',
+  ],
+  ...[
+    'rro',
+    'rrw',
+    'rnosuid',
+    'rsuid',
+    'rnodev',
+    'rdev',
+    'rnoexec',
+    'rexec',
+    'ratime',
+    'rnoatime',
+    'rrelatime',
+    'rnodiratime',
+  ],
+  ...['bind', 'rbind', 'private', 'rprivate', 'slave', 'rslave', 'shared', 'rshared', 'unbindable', 'runbindable'],
+  ...['nosymfollow', 'symfollow', 'remount', 'copyup', 'nocopyup', 'tmpcopyup'],
+]);
+
+const NUMBER = /^[0-9]{1,20}$/;
+const OCTAL = /^[0-7]{1,4}$/;
+const SIZE = /^[0-9]{1,20}[kKmMgG%]?$/;
+
+const VALUES: Readonly<Record<string, Readonly<Record<string, RegExp>>>> = {
+  tmpfs: {
+    size: SIZE,
+    mode: OCTAL,
+    uid: NUMBER,
+    gid: NUMBER,
+    nr_inodes: SIZE,
+    nr_blocks: SIZE,
+    huge: /^(never|always|within_size|advise)$/,
+  },
+  devpts: { mode: OCTAL, ptmxmode: OCTAL, uid: NUMBER, gid: NUMBER, max: NUMBER },
+  proc: { hidepid: /^[0-9a-z]{1,12}$/, gid: NUMBER, subset: /^pid$/ },
+};
+const TYPE_FLAGS: Readonly<Record<string, readonly string[]>> = {
+  devpts: ['newinstance'],
+  cgroup: ['nsdelegate', 'memory_recursiveprot'],
+  cgroup2: ['nsdelegate', 'memory_recursiveprot'],
+};
+
+/** Returns the options that the guest gets. Throws InvalidArgument naming the option; `where` is its JSON path. */
+export function checkMountOptions(type: string, options: readonly string[], where: string): string[] {
+  return options.filter((option) => {
+    // SELinux and id-mapping options have no meaning in the guest's own kernel; containerd adds the first by itself.
+    if (option === '' || option.startsWith('context=')) return false;
+    if (FLAGS.has(option) || (TYPE_FLAGS[type] ?? []).includes(option)) return true;
+    const [name = '', value = ''] = split(option);
+    if (Object.hasOwn(VALUES, type) && Object.hasOwn(VALUES[type] ?? {}, name) && VALUES[type]?.[name]?.test(value))
+      return true;
+    throw new TskataError(Code.InvalidArgument, `${where}: mount option '${option}' is not known for type '${type}'`);
+  });
+}
+
+function split(option: string): [string, string] {
+  const at = option.indexOf('=');
+  return at < 0 ? [option, ''] : [option.slice(0, at), option.slice(at + 1)];
+}

@@ -1,0 +1,46 @@
+/**
+ * Owns the types of a storage plan: what a container needs to see, as data, before anything is opened or mounted.
+ * Refuses to know how a disk or a share reaches the guest and what the guest does with it.
+ */
+import type { RootfsMount } from './rootfs.ts';
+
+export type { RootfsMount };
+
+/** A raw image file that must become a disk of the machine. */
+export interface DiskRequest {
+  readonly path: string;
+  readonly readOnly: boolean;
+}
+
+/** A host file or directory that must become visible under the sandbox's share. */
+export interface ShareRequest {
+  /** Absolute host path; symbolic links in it are followed once, when it is bound. */
+  readonly source: string;
+  readonly readOnly: boolean;
+  /** Mounts below `source` come along. */
+  readonly recursive: boolean;
+  /** Later mounts of the host below `source` show up too. */
+  readonly followsHost: boolean;
+}
+
+/** A storage of the guest in terms of what it needs from the host. Ids are unique in the sandbox. */
+export type PlannedStorage =
+  | { readonly kind: 'block'; readonly id: string; readonly disk: DiskRequest; readonly fsType: string }
+  | { readonly kind: 'share'; readonly id: string; readonly share: ShareRequest; readonly whole: boolean }
+  | { readonly kind: 'overlay'; readonly id: string; readonly lowerIds: readonly string[]; readonly upperId: string };
+
+/** A container's root: storages in the order in which they must be made, the last being the root. */
+export interface RootfsPlan {
+  readonly storages: readonly PlannedStorage[];
+  readonly rootfsId: string;
+}
+
+/** A bind of the container's configuration, over a storage of its own. */
+export interface PlannedMount {
+  readonly destination: string;
+  readonly type: string;
+  readonly source: string;
+  readonly options: readonly string[];
+  /** Set for binds. */
+  readonly storage?: PlannedStorage & { readonly kind: 'share' };
+}

@@ -1,0 +1,69 @@
+/** Create, Start, Delete, Shutdown: translation only. */
+import { Code, TskataError } from '../../agent/protocol/errors.ts';
+import type { Handlers } from '../../agent/protocol/service.ts';
+import type { StdioPaths } from '../../runtime/sandbox/process-io.ts';
+import { isValidName } from '../../runtime/state/store.ts';
+import { openProcessIo } from '../io/open.ts';
+import type { TaskContext } from './context.ts';
+import { timestamp } from './convert.ts';
+import type { CreateTaskRequest, Task } from './generated/task.ts';
+
+type Lifecycle = Pick<Handlers<typeof Task>, 'create' | 'start' | 'delete' | 'shutdown'>;
+
+export function lifecycleHandlers(context: TaskContext): Lifecycle {
+  const { sandbox, namespace } = context;
+  return {
+    create: async (request) => {
+      refuseUnsupported(request);
+      context.onCreating(request.id, request.bundle);
+      const container = await sandbox.create({
+        id: request.id,
+        bundle: request.bundle,
+        rootfs: request.rootfs.map(({ type, source, options }) => ({ type, source, options })),
+        stdio: stdioPaths(request),
+        openIo: (paths, { logFile }) => openProcessIo(paths, { namespace, containerId: request.id, logFile }),
+      });
+      return { pid: container.init.pid };
+    },
+
+    start: async ({ id, execId }) => {
+      const container = sandbox.container(id);
+      // An exec does not wait for another: only the init's start excludes what changes the container.
+      const process =
+        execId === '' ? await container.lock.run(() => container.start('')) : await container.start(execId);
+      return { pid: process.pid };
+    },
+
+    delete: async ({ id, execId }) => {
+      const container = sandbox.container(id);
+      const { pid } = container.process(execId);
+      const exit =
+        execId === ''
+          ? await container.lock.run(async () => (await sandbox.delete(id)).exit)
+          : await container.deleteExec(execId);
+      return { pid, exitStatus: exit.status, exitedAt: timestamp(exit.at) };
+    },
+
+    shutdown: async ({ now }) => {
+      if (now || sandbox.idle) await context.shutdown();
+      return {};
+    },
+  };
+}
+
+/** The client's names of the streams. */
+export function stdioPaths(request: { stdin: string; stdout: string; stderr: string; terminal: boolean }): StdioPaths {
+  const { stdin, stdout, stderr, terminal } = request;
+  return { stdin, stdout, stderr, terminal };
+}
+
+function refuseUnsupported(request: CreateTaskRequest): void {
+  if (!isValidName(request.id))
+    throw new TskataError(Code.InvalidArgument, `create container '${request.id}': not a valid id`);
+  if (request.checkpoint !== '' || request.parentCheckpoint !== '') {
+    throw new TskataError(
+      Code.Unimplemented,
+      `create container ${request.id}: restoring from a checkpoint is not implemented`,
+    );
+  }
+}
