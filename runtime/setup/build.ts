@@ -54,11 +54,17 @@ async function copyNode(): Promise<void> {
   await writeFile(stamp, wanted);
 }
 
+/** The native helper under each name that it answers to. */
 async function link(): Promise<void> {
   await mkdir(bin, { recursive: true });
   for (const name of ['tskata', 'containerd-shim-tskata-v2']) {
-    await rm(join(bin, name), { force: true });
-    await symlink('../lib/tskata-helper', join(bin, name));
+    for (const [path, target] of [
+      [join(lib, name), 'tskata-helper'],
+      [join(bin, name), `../lib/${name}`],
+    ] as const) {
+      await rm(path, { force: true });
+      await symlink(target, path);
+    }
   }
 }
 

@@ -43,13 +43,12 @@ await mkdir(join(prefix, 'bin'), { recursive: true });
 const present = await readdir(versions);
 if (!present.includes(name)) {
   const temporary = join(versions, `.${name}.${process.pid}`);
-  await cp(join(build, 'lib'), temporary, { recursive: true });
+  await cp(join(build, 'lib'), temporary, { recursive: true, verbatimSymlinks: true });
   await rename(temporary, destination).catch(async (error: NodeJS.ErrnoException) => {
     await rm(temporary, { recursive: true, force: true });
     // Another installation of the same programs was quicker.
     if (error.code !== 'ENOTEMPTY' && error.code !== 'EEXIST') throw error;
   });
 }
-for (const command of COMMANDS)
-  await replaceLink(join('../lib/tskata', name, 'tskata-helper'), join(prefix, 'bin', command));
+for (const command of COMMANDS) await replaceLink(join('../lib/tskata', name, command), join(prefix, 'bin', command));
 console.log(`==> commands ${COMMANDS.join(' and ')} in ${join(prefix, 'bin')}`);
