@@ -414,7 +414,7 @@ static int read_slots(JSContext *ctx, JSValueConst object, struct plan *plan)
     for (i = 0; !failed && i < PLAN_SLOTS; i++) {
         JSValue value = JS_GetPropertyUint32(ctx, slots, (uint32_t)i);
         int64_t fd = -1;
-        failed = JS_IsException(value) || (!JS_IsUndefined(value) && value_integer(ctx, value, 0, INT_MAX, &fd));
+        failed = JS_IsException(value) || (!JS_IsUndefined(value) && value_integer(ctx, value, -1, INT_MAX, &fd));
         JS_FreeValue(ctx, value);
         plan->slots[i] = (int)fd;
     }
