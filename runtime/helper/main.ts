@@ -5,23 +5,37 @@
 import { TskataError } from '../../agent/protocol/errors.ts';
 import { engine, loop, sys } from '../../agent/sys/native.ts';
 import { copySparse } from './copy-sparse.ts';
+import { execCli } from './exec-cli.ts';
+import { makeFifos } from './fifo.ts';
+import { runLauncher } from './launcher.ts';
 import { startSandbox } from './sandbox.ts';
 
 /** Plenty for a table of children and messages of 256 kB; a leak ends in an error, not in the host's memory. */
 const MEMORY_LIMIT_BYTES = 64 << 20;
+
+/** Names of the links by which users and containerd call this binary. */
+const CLI_NAME = 'tskata';
+const SHIM_NAME = 'containerd-shim-tskata-v2';
 
 function log(message: string): void {
   engine.print(`tskata-helper: ${message}\n`);
 }
 
 function fail(error: unknown): never {
-  log(TskataError.from(error).message);
+  engine.print(`${TskataError.from(error).message}\n`);
   return sys.exit(1);
 }
 
 function main(): void {
   engine.setMemoryLimit(MEMORY_LIMIT_BYTES);
+  const called = (sys.argv[0] ?? '').replace(/^.*\//, '');
   const [mode, ...args] = sys.argv.slice(1);
+  if (called === CLI_NAME) execCli(sys);
+  else if (called === SHIM_NAME) runLauncher(sys);
+  else runMode(mode, args);
+}
+
+function runMode(mode: string | undefined, args: readonly string[]): void {
   switch (mode) {
     case 'sandbox':
       startSandbox(sys, loop, args, log);
@@ -30,6 +44,9 @@ function main(): void {
       return;
     case 'copy-sparse':
       copySparse(sys, args[0] ?? '', args[1] ?? '');
+      return;
+    case 'fifo':
+      makeFifos(sys, args);
       return;
     default:
       log(`unknown mode ${JSON.stringify(mode ?? '')}`);
