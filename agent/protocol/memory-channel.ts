@@ -144,6 +144,11 @@ export class MemoryPort {
     this.guest = new MemoryEnd(options);
   }
 
+  /** Bytes of the host's that have not arrived. */
+  get underway(): number {
+    return this.host?.pendingBytes ?? 0;
+  }
+
   /** A new connection of the host. The guest notices nothing. */
   connect(): MemoryEnd {
     const host = new MemoryEnd(this.options);

@@ -5,6 +5,7 @@
  *   | kind u8 | length u24 LE | payload | epoch tag u32 LE |
  */
 import { reserve } from '../buffer.ts';
+import { assert } from '../errors.ts';
 
 /** None is 0: at a record boundary a zero byte is padding. */
 export const Kind = { Data: 1, Reset: 2, Ack: 3 } as const;
@@ -202,6 +203,7 @@ export class RecordReader {
   private body: Uint8Array | undefined;
 
   constructor(maxPayloadBytes: number, handler: RecordHandler) {
+    assert(maxPayloadBytes >= RESET_PAYLOAD_BYTES, 'padding for the largest record completes a reset too');
     this.maxPayloadBytes = maxPayloadBytes;
     this.handler = handler;
   }
