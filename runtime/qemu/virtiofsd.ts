@@ -30,7 +30,6 @@ const MAX_OPEN_FILES = 65_536;
 const CAPABILITIES = [
   'CAP_CHOWN',
   'CAP_DAC_OVERRIDE',
-  'CAP_DAC_READ_SEARCH',
   'CAP_FOWNER',
   'CAP_FSETID',
   'CAP_SETGID',
@@ -53,6 +52,7 @@ export function virtiofsdArgs(kind: VirtiofsdProgram['kind']): string[] {
       '--seccomp=kill',
       '--xattr',
       '--inode-file-handles=never',
+      '--modcaps=-mknod',
       `--rlimit-nofile=${MAX_OPEN_FILES}`,
     ];
   }
@@ -61,7 +61,7 @@ export function virtiofsdArgs(kind: VirtiofsdProgram['kind']): string[] {
     `--fd=${SOCKET_FD}`,
     `--rlimit-nofile=${MAX_OPEN_FILES}`,
     '-o',
-    `source=${JAIL_SHARE},cache=auto,sandbox=chroot,xattr,no_posix_lock,no_flock,killpriv_v2`,
+    `source=${JAIL_SHARE},cache=auto,sandbox=chroot,xattr,no_posix_lock,no_flock,killpriv_v2,modcaps=-mknod`,
   ];
 }
 
