@@ -35,12 +35,13 @@ export function rootSteps(jail: JailSpec, mountPoint: string): Step[] {
   if (jail.proc) {
     steps.push(
       call('make proc', SYS.mkdirat, [slot(SLOT_ROOT), 'proc', 0o755], { ignore: [E.EEXIST] }),
+      // Read-only, or uid 0 could write the host's sysctls. The C virtiofsd reads one, and no other runs as root.
       call('mount proc', SYS.mount, [
         'proc',
         `${mountPoint}/proc`,
         'proc',
-        MS.NOSUID | MS.NODEV | MS.NOEXEC,
-        'subset=pid',
+        MS.RDONLY | MS.NOSUID | MS.NODEV | MS.NOEXEC,
+        jail.uid === 0 ? null : 'subset=pid',
       ]),
     );
   }
