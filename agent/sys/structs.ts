@@ -211,7 +211,7 @@ export const SIGINFO_BYTES = 128;
 /** The waitid fields of a siginfo_t; pid 0 when WNOHANG found nothing. */
 export function parseSiginfo(bytes: Uint8Array): WaitStatus {
   const view = viewOf(bytes);
-  return { code: view.getInt32(8, true), pid: view.getInt32(12, true), status: view.getInt32(24, true) };
+  return { code: view.getInt32(8, true), pid: view.getInt32(16, true), status: view.getInt32(24, true) };
 }
 
 /** The device number as the kernel takes it in mknod and stat (new_encode_dev). */
