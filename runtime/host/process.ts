@@ -50,14 +50,37 @@ export async function run(program: string, args: readonly string[], options: Run
   }
 }
 
+/** As `run`, for a program whose standard output is bytes that matter exactly. */
+export async function runBytes(program: string, args: readonly string[], options: RunOptions): Promise<Uint8Array> {
+  try {
+    const { stdout } = await execa(program, args, {
+      timeout: options.timeoutMs,
+      killSignal: 'SIGKILL',
+      stdin: 'ignore',
+      encoding: 'buffer',
+      stripFinalNewline: false,
+      maxBuffer: options.maxOutputBytes ?? MAX_OUTPUT_BYTES,
+      ...(options.env === undefined ? {} : { env: options.env }),
+      ...(options.signal === undefined ? {} : { cancelSignal: options.signal }),
+    });
+    return stdout;
+  } catch (caught) {
+    throw failure(program, options, caught);
+  }
+}
+
 function failure(program: string, options: RunOptions, caught: unknown): TskataError {
   if (!(caught instanceof ExecaError)) return TskataError.from(caught);
   const name = basename(program);
-  const words = `${caught.stderr ?? ''}`.trim().split('\n').slice(-ERROR_LINES).join('; ');
+  const words = textOf(caught.stderr).trim().split('\n').slice(-ERROR_LINES).join('; ');
   const said = words === '' ? '' : `: ${words}`;
   if (caught.code === 'ENOENT') return new TskataError(Code.NotFound, `run ${name}: ${program} is not installed`, caught);
   if (caught.timedOut) return new TskataError(Code.DeadlineExceeded, `run ${name}: no end within ${options.timeoutMs} ms${said}`, caught);
   if (caught.isCanceled) return new TskataError(Code.Canceled, `run ${name}: given up`, caught);
   const how = caught.signal === undefined ? `ended with status ${caught.exitCode}` : `killed by ${caught.signal}`;
   return new TskataError(Code.Unknown, `run ${name}: ${how}${said}`, caught);
+}
+
+function textOf(output: unknown): string {
+  return output instanceof Uint8Array ? new TextDecoder().decode(output) : `${output ?? ''}`;
 }
