@@ -1,0 +1,39 @@
+/**
+ * Owns finding the two virtio-serial ports by their names. The kernel learns the names after the devices, so they may
+ * appear later than the agent.
+ */
+import { exists, open, readDirectory, readFile } from '../sys/calls.ts';
+import { O } from '../sys/linux.ts';
+import type { Sys } from '../sys/sys.ts';
+import type { Uevents } from './uevents.ts';
+
+const CLASS = '/sys/class/virtio-ports';
+const PORT_TIMEOUT_MS = 30_000;
+
+export const CONTROL_PORT = 'org.tskata.control';
+export const BYTES_PORT = 'org.tskata.bytes';
+
+/** Device path of the port of that name. */
+function findPort(sys: Sys, name: string): string | undefined {
+  if (!exists(sys, CLASS)) return undefined;
+  for (const entry of readDirectory(sys, CLASS)) {
+    const file = `${CLASS}/${entry.name}/name`;
+    if (!exists(sys, file) || readFile(sys, file).trim() !== name) continue;
+    const path = `/dev/${entry.name}`;
+    return exists(sys, path) ? path : undefined;
+  }
+  return undefined;
+}
+
+/** Descriptors of both ports. Rejects when they do not appear. */
+export async function openPorts(sys: Sys, uevents: Uevents): Promise<readonly [number, number]> {
+  const look = (): readonly [string, string] | undefined => {
+    const control = findPort(sys, CONTROL_PORT);
+    const bytes = findPort(sys, BYTES_PORT);
+    return control === undefined || bytes === undefined ? undefined : [control, bytes];
+  };
+  const found = await uevents.waitFor(look, PORT_TIMEOUT_MS);
+  if (found === undefined) throw new Error(`find ports: ${CONTROL_PORT} and ${BYTES_PORT} did not appear`);
+  const flags = O.RDWR | O.NONBLOCK;
+  return [open(sys, found[0], flags), open(sys, found[1], flags)];
+}

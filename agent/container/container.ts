@@ -1,0 +1,394 @@
+/**
+ * Owns one container: its cgroup, its init, its execs, and the phase that says which call is legal. Storages, plans and
+ * streams are made by others; here they are put together, each with its undo.
+ */
+import { close, mkdirAll, mknod, open, writeFile } from '../sys/calls.ts';
+import { attachBpf, BPF_F } from '../sys/bpf.ts';
+import { E } from '../sys/errno.ts';
+import { check } from '../sys/errors.ts';
+import { AT, CLONE, O, S } from '../sys/linux.ts';
+import { makeDevice } from '../sys/structs.ts';
+import { SYS } from '../sys/syscalls.ts';
+import { type AcceptStream, ProcessIo, type StreamIds } from '../io/process-io.ts';
+import { CONTAINERS, CONTAINERS_CGROUP, NODES } from '../paths.ts';
+import { Code, TskataError } from '../protocol/errors.ts';
+import type { DeviceRule, GuestFile, Resources } from '../protocol/generated/agent.ts';
+import { Scope } from '../protocol/scope.ts';
+import { Cgroup } from './cgroup/cgroup.ts';
+import { deviceProgram, ownDevices } from './cgroup/device-program.ts';
+import { devicePolicy } from './cgroup/device-rules.ts';
+import { parseFlatKeyed } from './cgroup/stats.ts';
+import { guestId, mapText } from './ids.ts';
+import type { LaunchTools, SyncHandler } from './launch.ts';
+import { nodePath, withDefaults } from './plan/devices.ts';
+import { EXEC_SYNC, planExec } from './plan/exec.ts';
+import type { Filter } from './plan/identity.ts';
+import { CREATED_SYNC, MAP_SYNC, planInit } from './plan/init.ts';
+import { type NamespacePlan, planNamespaces } from './plan/namespaces.ts';
+import type { RootSource } from './plan/rootfs.ts';
+import { translateSeccomp } from './plan/seccomp.ts';
+import { Process } from './process.ts';
+import type { BoundFile, ContainerSpec, ProcessSpec } from './spec.ts';
+import { needsUserFiles, type ResolvedUser, resolveUser, withHome } from './user.ts';
+import { readUserFiles, type UserFilesSource } from './user-files.ts';
+
+/** Mounts of a container may include shares whose daemon is slow; an exec only joins. */
+const CREATE_TIMEOUT_MS = 30_000;
+const EXEC_TIMEOUT_MS = 15_000;
+const NO_FILES = { passwd: '', group: '' };
+
+/** creating -> created -> running -> stopped; deleting from any of them but creating. */
+export type ContainerPhase = 'creating' | 'created' | 'running' | 'stopped' | 'deleting';
+
+/** What a container is made from. */
+export interface ContainerInput {
+  readonly id: string;
+  readonly spec: ContainerSpec;
+  readonly rootfs: RootSource & { readonly readOnly: boolean };
+  readonly resources: Resources | undefined;
+  readonly files: readonly GuestFile[];
+  readonly streams: StreamIds;
+  /** pidfd of the init of the sandbox's shared pid namespace. */
+  readonly sharedPidNamespace?: number;
+}
+
+/** What a container needs of the sandbox. */
+export interface ContainerTools extends LaunchTools {
+  readonly accept: AcceptStream;
+  readonly onOom: (containerId: string) => void;
+  readonly onExit: (containerId: string, execId: string, process: Process) => void;
+}
+
+/** A container of the sandbox. */
+export class Container {
+  readonly id: string;
+  readonly spec: ContainerSpec;
+  readonly scope = new Scope();
+  phase: ContainerPhase = 'creating';
+  paused = false;
+  private readonly tools: ContainerTools;
+  private readonly namespaces: NamespacePlan;
+  private readonly execs = new Map<string, Process>();
+  private readonly starting = new Set<string>();
+  private group: Cgroup | undefined;
+  private devicesFd: number | undefined;
+  private main: Process | undefined;
+  private filter: Filter | undefined;
+  private cgroupNamespaceFd: number | undefined;
+  private oomKills = 0n;
+
+  constructor(tools: ContainerTools, input: Pick<ContainerInput, 'id' | 'spec' | 'sharedPidNamespace'>) {
+    this.tools = tools;
+    this.id = input.id;
+    this.spec = input.spec;
+    this.namespaces = planNamespaces(input.spec.namespaces, input.sharedPidNamespace !== undefined);
+  }
+
+  get init(): Process {
+    if (this.main === undefined) throw this.wrongPhase('use', 'it has no process yet');
+    return this.main;
+  }
+
+  get cgroup(): Cgroup {
+    if (this.group === undefined) throw this.wrongPhase('use', 'it has no cgroup yet');
+    return this.group;
+  }
+
+  /** Whether the container has a network namespace of its own. */
+  get hasNetwork(): boolean {
+    return (this.namespaces.cloneFlags & CLONE.NEWNET) !== 0;
+  }
+
+  /** CLONE_NEW* flags of what a process joins with init's pidfd. */
+  get joinFlags(): number {
+    return this.namespaces.joinFlags;
+  }
+
+  /** Makes everything up to a child that stands before its exec. On failure the caller closes `scope`. */
+  async create(input: ContainerInput): Promise<void> {
+    const { sys, loop } = this.tools;
+    const { spec } = this;
+    this.group = this.makeCgroup(input.resources);
+    const directory = this.makeDirectories();
+    const files = this.writeFiles(directory, input.files);
+    this.filter = this.compileFilter();
+    const userNamespace = (this.namespaces.cloneFlags & CLONE.NEWUSER) !== 0;
+    const nodeDirectory = userNamespace ? this.makeNodes() : undefined;
+    const { path, subpath } = input.rootfs;
+    const user = await this.lookUp(spec.process, { root: path, subpath, cgroupFd: this.group.fd });
+    const io = new ProcessIo(sys, loop, this.tools.accept, input.streams, spec.process.terminal, this.owner(user));
+    this.scope.add(() => io.close());
+    const plan = planInit({
+      containerId: this.id,
+      spec: input.rootfs.readOnly ? { ...spec, rootReadonly: true } : spec,
+      namespaces: this.namespaces,
+      rootfs: input.rootfs,
+      mountPoint: `${directory}/root`,
+      files,
+      identity: user.identity,
+      env: withHome(spec.process.env, user.home),
+      ...(this.filter === undefined ? {} : { filter: this.filter }),
+      ...(nodeDirectory === undefined ? {} : { nodeDirectory }),
+      cgroupPath: this.group.path,
+      cgroupFd: this.group.fd,
+      ...(io.childFds === undefined ? {} : { stdio: io.childFds }),
+      ...(input.sharedPidNamespace === undefined
+        ? {}
+        : { enter: [{ fd: input.sharedPidNamespace, type: CLONE.NEWPID }] }),
+    });
+    const main = await Process.create(this.tools, {
+      plan,
+      hold: CREATED_SYNC,
+      oomScoreAdj: spec.process.oomScoreAdj,
+      io,
+      handlers: new Map<string, SyncHandler>([[MAP_SYNC, (child) => this.writeMaps(child.pid)]]),
+      wasOomKilled: () => this.noticeOom(),
+      timeoutMs: CREATE_TIMEOUT_MS,
+    });
+    this.adopt(main);
+  }
+
+  private adopt(main: Process): void {
+    const { sys } = this.tools;
+    this.main = main;
+    this.scope.add(() => main.close());
+    if (this.namespaces.unshareCgroup) {
+      const fd = open(sys, `/proc/${main.pid}/ns/cgroup`, O.RDONLY);
+      this.cgroupNamespaceFd = fd;
+      this.scope.add(() => close(sys, fd));
+    }
+    this.phase = 'created';
+    main.child.onEnd(() => {
+      if (this.phase !== 'deleting') this.phase = 'stopped';
+      this.tools.onExit(this.id, '', main);
+    });
+  }
+
+  /** Starts init. A program that cannot be started leaves the container stopped. */
+  async start(): Promise<void> {
+    if (this.phase !== 'created') throw this.wrongPhase('start');
+    await this.init.start(EXEC_TIMEOUT_MS, this.tools);
+    if (this.phase === 'created') this.phase = 'running';
+  }
+
+  /** Runs one more process. Settles at its exec. */
+  async exec(execId: string, process: ProcessSpec, streams: StreamIds): Promise<Process> {
+    if (this.phase !== 'running') throw this.wrongPhase('exec in');
+    if (this.paused) throw this.wrongPhase('exec in', 'it is paused');
+    if (this.execs.has(execId) || this.starting.has(execId)) {
+      throw new TskataError(Code.AlreadyExists, `exec in container ${this.id}: there is a process ${execId}`);
+    }
+    this.starting.add(execId);
+    try {
+      const started = await this.launchExec(process, streams);
+      this.execs.set(execId, started);
+      started.child.onEnd(() => this.tools.onExit(this.id, execId, started));
+      return started;
+    } finally {
+      this.starting.delete(execId);
+    }
+  }
+
+  private async launchExec(spec: ProcessSpec, streams: StreamIds): Promise<Process> {
+    const { sys, loop } = this.tools;
+    const initPidfd = this.init.child.pidfd;
+    const cgroupFd = this.cgroup.fd;
+    const enter = [{ fd: initPidfd, type: CLONE.NEWNS }];
+    const user = await this.lookUp(spec, { root: '/', subpath: '', enter, cgroupFd });
+    const io = new ProcessIo(sys, loop, this.tools.accept, streams, spec.terminal, this.owner(user));
+    try {
+      const plan = planExec({
+        process: spec,
+        identity: user.identity,
+        env: withHome(spec.env, user.home),
+        ...(this.filter === undefined ? {} : { filter: this.filter }),
+        initPidfd,
+        joinFlags: this.namespaces.joinFlags,
+        ...(this.cgroupNamespaceFd === undefined ? {} : { cgroupNamespaceFd: this.cgroupNamespaceFd }),
+        cgroupFd,
+        ...(io.childFds === undefined ? {} : { stdio: io.childFds }),
+      });
+      const process = await Process.create(this.tools, {
+        plan,
+        hold: EXEC_SYNC,
+        oomScoreAdj: spec.oomScoreAdj,
+        io,
+        wasOomKilled: () => this.noticeOom(),
+        timeoutMs: EXEC_TIMEOUT_MS,
+      });
+      await process.start(EXEC_TIMEOUT_MS, this.tools).catch((error: unknown) => {
+        process.close();
+        throw error;
+      });
+      return process;
+    } catch (error) {
+      io.close();
+      throw error;
+    }
+  }
+
+  /** Init for an empty id. Throws TskataError: not found. */
+  process(execId: string): Process {
+    if (execId === '') return this.init;
+    const process = this.execs.get(execId);
+    if (process === undefined) {
+      throw new TskataError(Code.NotFound, `find process: container ${this.id} has no process ${execId}`);
+    }
+    return process;
+  }
+
+  /** Forgets an ended exec. */
+  deleteProcess(execId: string): void {
+    const process = this.process(execId);
+    if (execId === '' || process.phase !== 'stopped') {
+      throw new TskataError(Code.FailedPrecondition, `delete process ${execId} of container ${this.id}: it is not stopped`);
+    }
+    this.execs.delete(execId);
+    process.close();
+  }
+
+  signalAll(signal: number): void {
+    if (signal === 9) this.cgroup.killAll();
+    else this.cgroup.signalAll(signal);
+  }
+
+  async pause(): Promise<void> {
+    if (this.phase !== 'running' && this.phase !== 'created') throw this.wrongPhase('pause');
+    await this.cgroup.freeze();
+    this.paused = true;
+  }
+
+  resume(): void {
+    if (!this.paused) throw this.wrongPhase('resume', 'it is not paused');
+    this.cgroup.thaw();
+    this.paused = false;
+  }
+
+  update(resources: Resources): void {
+    if (this.phase !== 'created' && this.phase !== 'running') throw this.wrongPhase('update');
+    this.cgroup.apply(resources);
+    if (resources.devices.length > 0) this.applyDevices(this.cgroup, resources.devices);
+  }
+
+  /** Ends what still runs and undoes everything. Legal in every phase but creating, and for running ones only by force. */
+  async delete(force: boolean): Promise<void> {
+    if (this.phase === 'creating' || this.phase === 'deleting') throw this.wrongPhase('delete');
+    if (this.phase === 'running' && !force) throw this.wrongPhase('delete', 'it is running');
+    this.phase = 'deleting';
+    await this.dismantle();
+  }
+
+  /** For `delete`, and for the end of a failed create. Rejects with the first failure after everything was tried. */
+  async dismantle(): Promise<void> {
+    for (const process of this.execs.values()) this.scope.add(() => process.close());
+    this.execs.clear();
+    const [first] = await this.scope.close();
+    if (first !== undefined) throw first;
+  }
+
+  /** A refusal that names the phase. */
+  wrongPhase(verb: string, fact = `it is ${this.phase}`): TskataError {
+    return new TskataError(Code.FailedPrecondition, `${verb} container ${this.id}: ${fact}`);
+  }
+
+  private makeCgroup(resources: Resources | undefined): Cgroup {
+    const group = new Cgroup(this.tools.sys, this.tools.loop, `${CONTAINERS_CGROUP}/${this.id}`);
+    this.scope.add(() => group.remove());
+    if (resources !== undefined) group.apply(resources);
+    this.applyDevices(group, resources?.devices ?? []);
+    const { uidMappings, gidMappings } = this.spec;
+    if (this.namespaces.unshareCgroup && uidMappings.length > 0) {
+      group.delegate(guestId(uidMappings, 0) ?? 0, guestId(gidMappings, 0) ?? 0);
+    }
+    const unwatch = group.watch('memory.events', () => this.noticeOom());
+    this.scope.add(unwatch);
+    return group;
+  }
+
+  private applyDevices(group: Cgroup, rules: readonly DeviceRule[]): void {
+    const { sys } = this.tools;
+    const program = deviceProgram(devicePolicy(rules, this.spec.devices), ownDevices(sys));
+    const before = this.devicesFd;
+    this.devicesFd = attachBpf(sys, group.fd, program, BPF_F.ALLOW_MULTI, before);
+    if (before !== undefined) close(sys, before);
+    else this.scope.add(() => close(sys, this.devicesFd ?? -1));
+  }
+
+  /** Whether the kernel has killed a process of the container for memory; tells the sandbox once per kill. */
+  private noticeOom(): boolean {
+    const kills = parseFlatKeyed(this.cgroup.read('memory.events')).get('oom_kill') ?? 0n;
+    if (kills > this.oomKills) {
+      this.oomKills = kills;
+      this.tools.onOom(this.id);
+    }
+    return kills > 0n;
+  }
+
+  private makeDirectories(): string {
+    const directory = `${CONTAINERS}/${this.id}`;
+    mkdirAll(this.tools.sys, `${directory}/root`);
+    mkdirAll(this.tools.sys, `${directory}/files`);
+    this.scope.add(() => this.remove(`${directory}/root`, `${directory}/files`, directory));
+    return directory;
+  }
+
+  private remove(...directories: readonly string[]): void {
+    for (const path of directories) this.tools.sys.call(SYS.unlinkat, AT.FDCWD, path, AT.REMOVEDIR);
+  }
+
+  private writeFiles(directory: string, files: readonly GuestFile[]): BoundFile[] {
+    const { sys } = this.tools;
+    const uid = guestId(this.spec.uidMappings, 0) ?? 0;
+    const gid = guestId(this.spec.gidMappings, 0) ?? 0;
+    return files.map(({ destination, content, mode }, index) => {
+      const path = `${directory}/files/${index}`;
+      writeFile(sys, path, content, O.WRONLY | O.CREAT | O.EXCL, (mode === 0 ? 0o644 : mode) & 0o777);
+      this.scope.add(() => {
+        sys.call(SYS.unlinkat, AT.FDCWD, path, 0);
+      });
+      if (uid !== 0 || gid !== 0) check(sys.call(SYS.fchownat, AT.FDCWD, path, uid, gid, 0), 'own', path);
+      return { destination, path };
+    });
+  }
+
+  /** Nodes are shared by all containers: same number, same node. */
+  private makeNodes(): string {
+    const { sys } = this.tools;
+    mkdirAll(sys, NODES);
+    for (const device of withDefaults(this.spec.devices)) {
+      const type = device.type === 'b' ? S.IFBLK : device.type === 'c' ? S.IFCHR : S.IFIFO;
+      try {
+        mknod(sys, nodePath(NODES, device), type | device.mode, makeDevice(device.major, device.minor));
+      } catch (error) {
+        if ((error as { readonly errno?: number }).errno !== E.EEXIST) throw error;
+      }
+    }
+    return NODES;
+  }
+
+  private compileFilter(): Filter | undefined {
+    if (this.spec.seccomp === undefined) return undefined;
+    const { source, flags } = translateSeccomp(this.spec.seccomp);
+    const bytes = this.tools.sys.seccompCompile(source);
+    if (typeof bytes === 'number') check(bytes, 'compile the seccomp filter');
+    return { bytes: bytes as Uint8Array, flags };
+  }
+
+  private writeMaps(pid: number): void {
+    writeFile(this.tools.sys, `/proc/${pid}/uid_map`, mapText(this.spec.uidMappings));
+    writeFile(this.tools.sys, `/proc/${pid}/gid_map`, mapText(this.spec.gidMappings));
+  }
+
+  private async lookUp(process: ProcessSpec, source: UserFilesSource): Promise<ResolvedUser> {
+    const files = needsUserFiles(process) ? await readUserFiles(this.tools, source) : NO_FILES;
+    return resolveUser(process, files);
+  }
+
+  /** The process's user in guest ids. */
+  private owner(user: ResolvedUser): { readonly uid: number; readonly gid: number } {
+    return {
+      uid: guestId(this.spec.uidMappings, user.identity.uid) ?? 0,
+      gid: guestId(this.spec.gidMappings, user.identity.gid) ?? 0,
+    };
+  }
+}

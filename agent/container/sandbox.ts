@@ -1,0 +1,160 @@
+/**
+ * Owns the sandbox: its containers, storages and events, each looked up by the host's id. One per guest.
+ */
+import { Code, TskataError } from '../protocol/errors.ts';
+import type { CreateContainerRequest } from '../protocol/generated/agent.ts';
+import { checkCount, checkId, checkAbsolute, invalid, quoted } from '../service/check.ts';
+import { convertSpec } from '../service/convert.ts';
+import type { Storages } from '../storage/storages.ts';
+import { Container, type ContainerTools } from './container.ts';
+import { EventLog } from './events.ts';
+import type { LaunchTools } from './launch.ts';
+import { parseMountOptions } from './plan/mount-options.ts';
+import { startSharedPid } from './shared-pid.ts';
+import { MS } from '../sys/linux.ts';
+import type { Process } from './process.ts';
+
+/** Containers of one sandbox: a pod has some tens. */
+const MAX_CONTAINERS = 256;
+const MAX_STORAGES = 64;
+const MAX_FILES = 32;
+
+/** The one sandbox of this guest. */
+export class Sandbox {
+  readonly storages: Storages;
+  readonly events: EventLog;
+  private readonly tools: LaunchTools;
+  private readonly containerTools: ContainerTools;
+  private readonly containers = new Map<string, Container>();
+  private identity: string | undefined;
+  private sharedPid: number | undefined;
+
+  constructor(tools: LaunchTools, storages: Storages, accept: ContainerTools['accept']) {
+    this.tools = tools;
+    this.storages = storages;
+    this.events = new EventLog(tools.loop);
+    this.containerTools = {
+      ...tools,
+      accept,
+      onOom: (containerId) => this.events.push({ containerId, execId: '', oom: {}, exit: undefined }),
+      onExit: (containerId, execId, process) => this.reportExit(containerId, execId, process),
+    };
+  }
+
+  /** The sandbox's id, once it has one. */
+  get id(): string | undefined {
+    return this.identity;
+  }
+
+  /** Gives the guest its identity. Once. */
+  async create(id: string, sharedPidNamespace: boolean): Promise<void> {
+    if (this.identity !== undefined) {
+      throw new TskataError(Code.FailedPrecondition, `create sandbox ${id}: this guest is sandbox ${this.identity} already`);
+    }
+    this.identity = checkId('sandbox_id', id);
+    if (!sharedPidNamespace) return;
+    const { child } = await startSharedPid(this.tools);
+    this.sharedPid = child.pidfd;
+  }
+
+  /** The container of that id. Throws TskataError: not found. */
+  container(id: string): Container {
+    const container = this.containers.get(id);
+    if (container === undefined) {
+      throw new TskataError(Code.NotFound, `find container: there is no container ${quoted(id)}`);
+    }
+    return container;
+  }
+
+  /** Makes a container up to the point where its program could start. A failure leaves nothing behind. */
+  async createContainer(request: CreateContainerRequest): Promise<Container> {
+    if (this.identity === undefined) throw new TskataError(Code.FailedPrecondition, 'create container: there is no sandbox yet');
+    const id = checkId('container_id', request.containerId);
+    if (this.containers.has(id)) {
+      throw new TskataError(Code.AlreadyExists, `create container: there is a container ${id} already`);
+    }
+    if (this.containers.size >= MAX_CONTAINERS) {
+      throw new TskataError(Code.ResourceExhausted, `create container: there are ${MAX_CONTAINERS} containers already`);
+    }
+    checkCount('storages', request.storages, MAX_STORAGES);
+    checkCount('spec.files', request.spec?.files ?? [], MAX_FILES);
+    for (const file of request.spec?.files ?? []) checkAbsolute('spec.files.destination', file.destination);
+    return this.construct(id, request);
+  }
+
+  private async construct(id: string, request: CreateContainerRequest): Promise<Container> {
+    // The spec can only be read when its storages are there; the id is taken meanwhile.
+    const placeholder = new Container(this.containerTools, { id, spec: convertSpec(bare(request), placeholderStorage) });
+    this.containers.set(id, placeholder);
+    const { scope } = placeholder;
+    try {
+      for (const [index, storage] of request.storages.entries()) {
+        await this.storages.make(`storages[${index}]`, storage, scope);
+      }
+      const spec = convertSpec(request.spec, (field, storageId) => this.storages.get(field, storageId));
+      for (const mount of spec.mounts) {
+        const type = parseMountOptions(mount.options, mount.type).propagation?.type ?? MS.PRIVATE;
+        const spreads = type === MS.SHARED || type === MS.SLAVE;
+        if (mount.storagePath !== undefined && spreads) await this.storages.makeShared(mount.storagePath);
+      }
+      const rootfs = this.storages.get('rootfs_id', request.rootfsId);
+      const shared = this.sharedPid;
+      const ofNamespace = shared === undefined || spec.namespaces.includes('pid') ? {} : { sharedPidNamespace: shared };
+      const container = new Container(this.containerTools, { id, spec, ...ofNamespace });
+      for (const undo of scope.release()) container.scope.add(undo);
+      this.containers.set(id, container);
+      await container.create({
+        id,
+        spec,
+        rootfs,
+        resources: request.spec?.resources,
+        files: request.spec?.files ?? [],
+        streams: request.streams ?? { stdin: 0, stdout: 0, stderr: 0 },
+        ...ofNamespace,
+      });
+      return container;
+    } catch (error) {
+      const container = this.containers.get(id) ?? placeholder;
+      // The first failure is what matters; what the undo meets follows from it.
+      await container.dismantle().catch(() => {});
+      this.containers.delete(id);
+      throw error;
+    }
+  }
+
+  async deleteContainer(id: string): Promise<void> {
+    const container = this.container(id);
+    try {
+      await container.delete(false);
+    } finally {
+      if (container.phase === 'deleting') this.containers.delete(id);
+    }
+  }
+
+  /** Ends everything. Settles when all is undone, or every undo has failed by its deadline. */
+  async destroy(): Promise<void> {
+    const all = [...this.containers.values()].filter((container) => container.phase !== 'creating');
+    await Promise.all(all.map((container) => container.delete(true).catch(() => {})));
+    for (const container of all) this.containers.delete(container.id);
+  }
+
+  get containerCount(): number {
+    return this.containers.size;
+  }
+
+  private reportExit(containerId: string, execId: string, process: Process): void {
+    const { exit } = process;
+    if (exit === undefined) return;
+    const event = { exitStatus: exit.status, exitedAtNs: exit.exitedAtNs };
+    this.events.push({ containerId, execId, oom: undefined, exit: event });
+  }
+}
+
+function bare(request: CreateContainerRequest): CreateContainerRequest['spec'] {
+  if (request.spec === undefined) throw invalid('spec', 'is missing');
+  return { ...request.spec, mounts: [] };
+}
+
+function placeholderStorage(): never {
+  throw invalid('spec', 'names a storage');
+}
