@@ -36,7 +36,8 @@ const EMPTY = new Uint8Array(0);
 
 /** "Random" bytes that are different in every connection; some of the epoch's would be zero. */
 function source(connection: number): (count: number) => Uint8Array {
-  return (count) => Uint8Array.from({ length: count }, (_value, index) => (count === 4 && index < 2 ? 0 : connection + index));
+  return (count) =>
+    Uint8Array.from({ length: count }, (_value, index) => (count === 4 && index < 2 ? 0 : connection + index));
 }
 
 /** What a host says on a new connection, up to `payloads`. */
@@ -70,7 +71,9 @@ describe('records', () => {
     );
     const { tape } = listen();
     tape.onData(speech(0x10, [], true));
-    expect(hex(tape.take())).toBe(`03200000${'63af18e45db279c6318af40bde5792ec'}${'101112131415161718191a1b1c1d1e1f'}01011213`);
+    expect(hex(tape.take())).toBe(
+      `03200000${'63af18e45db279c6318af40bde5792ec'}${'101112131415161718191a1b1c1d1e1f'}01011213`,
+    );
   });
 
   it('begin with padding for the largest record unless the guest is fresh', () => {
@@ -157,7 +160,13 @@ describe("the guest's end", () => {
 });
 
 describe("the host's end", () => {
-  function connect(): { readonly tape: Tape; readonly link: HostLink; readonly heard: string[]; readonly guest: Tape; readonly far: GuestLink } {
+  function connect(): {
+    readonly tape: Tape;
+    readonly link: HostLink;
+    readonly heard: string[];
+    readonly guest: Tape;
+    readonly far: GuestLink;
+  } {
     const tape = new Tape();
     const link = new HostLink(tape, MAX);
     const heard: string[] = [];
@@ -178,7 +187,12 @@ describe("the host's end", () => {
     old.tape.onData(speech(0x20, []));
     old.link.send(bytesOf('stale'), EMPTY);
     const stale = old.tape.take();
-    for (const prefix of [EMPTY, ...Array.from(stale, (_byte, index) => stale.slice(0, index)), ack.slice(0, 30), ack.slice(0, 3)]) {
+    for (const prefix of [
+      EMPTY,
+      ...Array.from(stale, (_byte, index) => stale.slice(0, index)),
+      ack.slice(0, 30),
+      ack.slice(0, 3),
+    ]) {
       const { tape, heard, guest: other, far } = connect();
       far.send(bytesOf('hi'), EMPTY);
       const stream = Uint8Array.from([...prefix, ...other.take()]);
@@ -209,7 +223,8 @@ describe('the finder', () => {
     const finder = new Finder(bytesOf('aabaaac'));
     const haystack = bytesOf('aabaabaaabaaacxx');
     let end = -1;
-    for (let at = 0; at < haystack.length && end < 0; at++) if (finder.find(haystack.subarray(at, at + 1), 0) === 1) end = at + 1;
+    for (let at = 0; at < haystack.length && end < 0; at++)
+      if (finder.find(haystack.subarray(at, at + 1), 0) === 1) end = at + 1;
     expect(end).toBe(14);
   });
 });

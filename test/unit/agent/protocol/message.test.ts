@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { TskataError } from '../../../../agent/protocol/errors.ts';
 import * as agent from '../../../../agent/protocol/generated/agent.ts';
 import { MAX_MESSAGE_ELEMENTS } from '../../../../agent/protocol/limits.ts';
-import { field, map, message, optional, repeated } from '../../../../agent/protocol/message.ts';
+import { field, type MessageType, map, message, optional, repeated } from '../../../../agent/protocol/message.ts';
 import { Metrics } from '../../../../shim/task/generated/cgroups.ts';
 import { TaskExit } from '../../../../shim/task/generated/events.ts';
 import { StateResponse } from '../../../../shim/task/generated/task.ts';
@@ -78,7 +78,18 @@ const WIDE = [0n, 1n, 127n, 128n, 2n ** 32n - 1n, 2n ** 32n, 2n ** 53n - 1n, 2n 
 describe('the codec and protobufjs', () => {
   const samples = [
     {},
-    { d: -0, f: 1.5, i32: -1, u32: 4294967295, s32: -2147483648, x32: 7, sx32: -7, b: true, text: 'é€😀\u0000', raw: unhex('00ff') },
+    {
+      d: -0,
+      f: 1.5,
+      i32: -1,
+      u32: 4294967295,
+      s32: -2147483648,
+      x32: 7,
+      sx32: -7,
+      b: true,
+      text: 'é€😀\u0000',
+      raw: unhex('00ff'),
+    },
     { many: [0, -1, 1, 2147483647], wides: WIDE, names: ['', 'a'.repeat(300)], maybe: 0, left: '' },
     { i64: -(2n ** 63n), u64: 2n ** 64n - 1n, s64: -(2n ** 63n), x64: 2n ** 64n - 1n, sx64: -1n, right: 0 },
   ];
@@ -95,18 +106,26 @@ describe('the codec and protobufjs', () => {
   }
 
   it('agree on maps', () => {
-    const bytes = Everything.encode({ table: new Map([['a', 2n ** 64n - 1n], ['', 0n]]) });
-    expect(Reference.toObject(Reference.decode(bytes), { longs: String })).toEqual({ table: { a: '18446744073709551615', '': '0' } });
+    const bytes = Everything.encode({
+      table: new Map([
+        ['a', 2n ** 64n - 1n],
+        ['', 0n],
+      ]),
+    });
+    expect(Reference.toObject(Reference.decode(bytes), { longs: String })).toEqual({
+      table: { a: '18446744073709551615', '': '0' },
+    });
   });
 
   it('agree on every message of the agent, filled with samples', async () => {
     const agentRoot = await protobuf.load(join(import.meta.dirname, '../../../../agent/protocol/proto/agent.proto'));
-    const names = Object.keys(agent).filter((name) => name !== 'Agent') as Exclude<keyof typeof agent, 'Agent'>[];
+    const codecs = Object.fromEntries(Object.entries(agent).filter(([name]) => name !== 'Agent'));
+    const names = Object.keys(codecs);
     expect(names.length).toBeGreaterThan(40);
     for (const name of names) {
       const type = agentRoot.lookupType(`tskata.agent.v1.${name}`);
       const theirs = type.encode(type.fromObject(sampleOf(type, 0))).finish();
-      const codec = agent[name] as { decode(bytes: Uint8Array): never; encode(value: never): Uint8Array };
+      const codec = codecs[name] as MessageType<never>;
       expect(`${name} ${hex(codec.encode(codec.decode(theirs)))}`).toBe(`${name} ${hex(theirs)}`);
     }
   });
@@ -119,7 +138,8 @@ function sampleOf(type: protobuf.Type, depth: number): Record<string, unknown> {
     entry.resolve();
     if (entry.partOf && Object.keys(result).some((name) => entry.partOf?.oneof.includes(name))) continue;
     const resolved = entry.resolvedType;
-    let value: unknown = resolved instanceof protobuf.Type ? (depth > 6 ? {} : sampleOf(resolved, depth + 1)) : scalarSample(entry.type);
+    let value: unknown =
+      resolved instanceof protobuf.Type ? (depth > 6 ? {} : sampleOf(resolved, depth + 1)) : scalarSample(entry.type);
     if (entry instanceof protobuf.MapField) value = { ['k'.repeat(entry.id)]: value };
     else if (entry.repeated) value = [value, value];
     result[entry.name] = value;
@@ -139,8 +159,28 @@ function scalarSample(type: string): unknown {
 describe('decoding', () => {
   it('fills in every default', () => {
     expect(Everything.decode(new Uint8Array(0))).toEqual({
-      d: 0, f: 0, i32: 0, u32: 0, s32: 0, x32: 0, sx32: 0, i64: 0n, u64: 0n, s64: 0n, x64: 0n, sx64: 0n, b: false, text: '',
-      raw: new Uint8Array(0), many: [], wides: [], names: [], table: new Map(), maybe: undefined, left: undefined, right: undefined,
+      d: 0,
+      f: 0,
+      i32: 0,
+      u32: 0,
+      s32: 0,
+      x32: 0,
+      sx32: 0,
+      i64: 0n,
+      u64: 0n,
+      s64: 0n,
+      x64: 0n,
+      sx64: 0n,
+      b: false,
+      text: '',
+      raw: new Uint8Array(0),
+      many: [],
+      wides: [],
+      names: [],
+      table: new Map(),
+      maybe: undefined,
+      left: undefined,
+      right: undefined,
     });
   });
 
@@ -158,12 +198,17 @@ describe('decoding', () => {
   });
 
   it('merges a message that comes twice', () => {
-    const [first, second] = [StateResponse.encode({ exitedAt: { seconds: 5 } }), StateResponse.encode({ exitedAt: { nanos: 6 } })];
+    const [first, second] = [
+      StateResponse.encode({ exitedAt: { seconds: 5 } }),
+      StateResponse.encode({ exitedAt: { nanos: 6 } }),
+    ];
     expect(StateResponse.decode(Buffer.concat([first, second])).exitedAt).toEqual({ seconds: 5n, nanos: 6 });
   });
 
   it('skips unknown fields and known ones of another wire type', () => {
-    expect(Everything.decode(unhex('f80701 f90701020304 05060708 fa0703 616263 fd0701020304 2005 18 ff01'))).toMatchObject({ u32: 5, i32: 255 });
+    expect(
+      Everything.decode(unhex('f80701 f90701020304 05060708 fa0703 616263 fd0701020304 2005 18 ff01')),
+    ).toMatchObject({ u32: 5, i32: 255 });
     expect(Everything.decode(unhex('2201 61 2005')).u32).toBe(5);
   });
 
@@ -201,7 +246,9 @@ describe('decoding', () => {
   });
 
   it('bounds nesting and elements', () => {
-    const Loop: ReturnType<typeof message<{ readonly next: unknown }>> = message('test.Loop', () => [field(1, 'next', Loop as never)]);
+    const Loop: ReturnType<typeof message<{ readonly next: unknown }>> = message('test.Loop', () => [
+      field(1, 'next', Loop as never),
+    ]);
     let nested = new Uint8Array(0);
     for (let depth = 0; depth < 20; depth++) nested = new Uint8Array([0x0a, nested.length, ...nested]);
     expect(() => Loop.decode(nested)).not.toThrow();
@@ -232,13 +279,18 @@ describe('encoding', () => {
   });
 
   it('takes safe numbers for 64 bits', () => {
-    expect(Everything.decode(Everything.encode({ i64: -5, u64: 2 ** 53 - 1 }))).toMatchObject({ i64: -5n, u64: 2n ** 53n - 1n });
+    expect(Everything.decode(Everything.encode({ i64: -5, u64: 2 ** 53 - 1 }))).toMatchObject({
+      i64: -5n,
+      u64: 2n ** 53n - 1n,
+    });
   });
 
   it('writes long nested messages with the right length', () => {
     for (const size of [1, 120, 127, 128, 129, 16_380, 16_384, 70_000]) {
       const sent = { spec: { process: { args: ['x'.repeat(size)] } }, containerId: 'c' };
-      expect(agent.CreateContainerRequest.decode(agent.CreateContainerRequest.encode(sent)).spec?.process?.args[0]?.length).toBe(size);
+      expect(
+        agent.CreateContainerRequest.decode(agent.CreateContainerRequest.encode(sent)).spec?.process?.args[0]?.length,
+      ).toBe(size);
     }
   });
 });
@@ -246,9 +298,17 @@ describe('encoding', () => {
 describe("containerd's messages", () => {
   it('have containerd’s bytes', () => {
     // Written by hand from the field numbers of the published API.
-    const exit = TaskExit.encode({ containerId: 'c', id: 'e', pid: 300, exitStatus: 137, exitedAt: { seconds: 1, nanos: 2 } });
+    const exit = TaskExit.encode({
+      containerId: 'c',
+      id: 'e',
+      pid: 300,
+      exitStatus: 137,
+      exitedAt: { seconds: 1, nanos: 2 },
+    });
     expect(hex(exit)).toBe('0a0163' + '120165' + '18ac02' + '208901' + '2a0408011002');
-    expect(hex(StateResponse.encode({ id: 'c', pid: 1, status: 2, execId: 'x' }))).toBe('0a0163' + '1801' + '2002' + '5a0178');
+    expect(hex(StateResponse.encode({ id: 'c', pid: 1, status: 2, execId: 'x' }))).toBe(
+      '0a0163' + '1801' + '2002' + '5a0178',
+    );
     expect(hex(Metrics.encode({ memory: { usage: 1 }, memoryEvents: { oomKill: 1 } }))).toBe('2203800201' + '42022801');
   });
   it('name themselves as type URLs', () => {

@@ -46,7 +46,9 @@ function connected(handlers: Partial<Handlers<typeof Agent>>, options: MemoryOpt
   const [near, far] = memoryPair(options);
   const client = new TtrpcClient(new ChannelPipe(near, MAX), clock);
   const calls: unknown[][] = [];
-  const server = new TtrpcServer(new ChannelPipe(far, MAX), [bind(Agent, handlers)], clock, { onCall: (...call) => calls.push(call) });
+  const server = new TtrpcServer(new ChannelPipe(far, MAX), [bind(Agent, handlers)], clock, {
+    onCall: (...call) => calls.push(call),
+  });
   return { clock, client, server, calls, near, far, call: createClient(Agent, client) };
 }
 
@@ -68,7 +70,12 @@ function playedServer(options: MemoryOptions = {}) {
 function playedClient(handlers: Partial<Handlers<typeof Agent>>, maxInFlight?: number) {
   const clock = new HandClock();
   const [near, far] = memoryPair();
-  const server = new TtrpcServer(new ChannelPipe(far, MAX), [bind(Agent, handlers)], clock, maxInFlight === undefined ? {} : { maxInFlight });
+  const server = new TtrpcServer(
+    new ChannelPipe(far, MAX),
+    [bind(Agent, handlers)],
+    clock,
+    maxInFlight === undefined ? {} : { maxInFlight },
+  );
   const answers: { readonly id: number; readonly code: number; readonly message: string }[] = [];
   const pipe = new ChannelPipe(near, MAX);
   pipe.onFrame = (header, message) => {
@@ -110,13 +117,21 @@ describe('the bytes', () => {
   });
 
   it('of a header read back', () => {
-    expect(decodeHeader(encodeHeader(0x01020304, 0xfffffffd, 2), 0)).toEqual({ length: 0x01020304, streamId: 0xfffffffd, type: 2, flags: 0 });
+    expect(decodeHeader(encodeHeader(0x01020304, 0xfffffffd, 2), 0)).toEqual({
+      length: 0x01020304,
+      streamId: 0xfffffffd,
+      type: 2,
+      flags: 0,
+    });
   });
 });
 
 describe('a call', () => {
   it.each([1, 3, 10, 11, 5000])('is answered when bytes come in pieces of %i', async (size) => {
-    const { call } = connected({ reseed: () => ({}), hello: (request) => ({ protocol: request.protocol + 1 }) }, { fragment: () => size });
+    const { call } = connected(
+      { reseed: () => ({}), hello: (request) => ({ protocol: request.protocol + 1 }) },
+      { fragment: () => size },
+    );
     await call.reseed({ entropy: new Uint8Array(4000) });
     expect((await call.hello({ protocol: 41 })).protocol).toBe(42);
   });
@@ -124,18 +139,29 @@ describe('a call', () => {
   it('overtakes others, by the hundred', async () => {
     const waiting: (() => void)[] = [];
     const { call } = connected({
-      waitProcess: (request) => new Promise((resolve) => waiting.push(() => resolve({ exitStatus: Number(request.execId) }))),
+      waitProcess: (request) =>
+        new Promise((resolve) => waiting.push(() => resolve({ exitStatus: Number(request.execId) }))),
     });
     const results = Array.from({ length: 300 }, (_value, index) => call.waitProcess({ execId: String(index) }));
     await turn();
     await turn();
     for (const finish of waiting.reverse()) finish();
-    expect((await Promise.all(results)).map((result) => result.exitStatus)).toEqual(Array.from({ length: 300 }, (_v, index) => index));
+    expect((await Promise.all(results)).map((result) => result.exitStatus)).toEqual(
+      Array.from({ length: 300 }, (_v, index) => index),
+    );
   });
 
   it('carries what a handler throws', async () => {
-    const throws: unknown[] = [new TskataError(Code.NotFound, 'no such thing'), Object.assign(new Error('open x'), { code: 'ENOENT' }), 'odd'];
-    const { call } = connected({ hello: () => { throw throws.shift(); } });
+    const throws: unknown[] = [
+      new TskataError(Code.NotFound, 'no such thing'),
+      Object.assign(new Error('open x'), { code: 'ENOENT' }),
+      'odd',
+    ];
+    const { call } = connected({
+      hello: () => {
+        throw throws.shift();
+      },
+    });
     expect(await refusal(call.hello({}))).toMatchObject({ code: Code.NotFound, message: 'no such thing' });
     expect(await refusal(call.hello({}))).toMatchObject({ code: Code.NotFound, message: 'open x' });
     expect(await refusal(call.hello({}))).toMatchObject({ code: Code.Unknown, message: 'odd' });
@@ -144,10 +170,13 @@ describe('a call', () => {
   it('ends at its deadline on both sides', async () => {
     let aborted = 0;
     const { call, clock, calls, server } = connected({
-      waitProcess: (_request, { signal }) => new Promise((resolve) => signal.addEventListener('abort', () => {
-        aborted++;
-        resolve({});
-      })),
+      waitProcess: (_request, { signal }) =>
+        new Promise((resolve) =>
+          signal.addEventListener('abort', () => {
+            aborted++;
+            resolve({});
+          }),
+        ),
     });
     const result = refusal(call.waitProcess({}, { timeoutMs: 50 }));
     await turn();
@@ -313,7 +342,10 @@ describe('a server', () => {
 
   it('refuses calls beyond its limit, and takes more when some have ended', async () => {
     const finish: (() => void)[] = [];
-    const { send, answers, server } = playedClient({ hello: () => new Promise((resolve) => finish.push(() => resolve({}))) }, 2);
+    const { send, answers, server } = playedClient(
+      { hello: () => new Promise((resolve) => finish.push(() => resolve({}))) },
+      2,
+    );
     for (const id of [1, 3, 5]) send(id, 'Hello');
     await turn();
     expect(answers).toEqual([{ id: 5, code: Code.ResourceExhausted, message: expect.any(String) }]);
@@ -328,10 +360,13 @@ describe('a server', () => {
   it('aborts the calls of a client that is gone', async () => {
     const reasons: unknown[] = [];
     const { near, send, server } = playedClient({
-      hello: (_request, { signal }) => new Promise((resolve) => signal.addEventListener('abort', () => {
-        reasons.push(signal.reason);
-        resolve({});
-      })),
+      hello: (_request, { signal }) =>
+        new Promise((resolve) =>
+          signal.addEventListener('abort', () => {
+            reasons.push(signal.reason);
+            resolve({});
+          }),
+        ),
     });
     let ended = 0;
     server.onEnd = () => ended++;
@@ -356,7 +391,10 @@ describe('a server', () => {
     send(1, 'x', 'y', 3);
     send(3, 'Hello');
     await turn();
-    expect(answers.map((answer) => [answer.id, answer.code])).toEqual([[1, Code.Unimplemented], [3, Code.Ok]]);
+    expect(answers.map((answer) => [answer.id, answer.code])).toEqual([
+      [1, Code.Unimplemented],
+      [3, Code.Ok],
+    ]);
     for (let count = 0; count < 1100; count++) send(1, 'x', 'y', 3);
     for (let count = 0; count < 10; count++) await turn();
     expect(ended).toBe(1);
