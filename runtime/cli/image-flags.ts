@@ -1,0 +1,32 @@
+/** Flags that the verbs which fetch images share, and the store they work on. */
+import { type Command, Option } from 'commander';
+import { ImageStore, type PullOptions } from '../image/image-store.ts';
+import type { CliContext } from './context.ts';
+import { imageUsage } from './image-usage.ts';
+
+/** Access to a registry, by skopeo's names. */
+export interface AccessFlags {
+  readonly authfile?: string;
+  readonly creds?: string;
+  readonly tlsVerify?: string;
+}
+
+export function addAccessFlags(command: Command): Command {
+  return command
+    .option('--authfile <file>', 'credentials of registries, as `skopeo login` writes them')
+    .option('--creds <user:password>', 'credentials for this registry; others see them in the list of processes')
+    .addOption(new Option('--tls-verify <bool>', "check the registry's certificate").choices(['true', 'false']));
+}
+
+export function accessOf(flags: AccessFlags): PullOptions {
+  return {
+    ...(flags.authfile === undefined ? {} : { authFile: flags.authfile }),
+    ...(flags.creds === undefined ? {} : { credentials: flags.creds }),
+    ...(flags.tlsVerify === undefined ? {} : { tlsVerify: flags.tlsVerify === 'true' }),
+  };
+}
+
+/** The store of the context, with its knowledge of what is in use. */
+export async function openStore(context: CliContext): Promise<ImageStore> {
+  return await ImageStore.open(context.libRoot, { usage: imageUsage(context) });
+}
