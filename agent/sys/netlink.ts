@@ -85,7 +85,7 @@ export function parseNetlink(bytes: Uint8Array, sequence: number): { messages: N
     const payload = bytes.slice(offset + HEADER_BYTES, offset + length);
     if (view.getUint32(offset + 8, true) === sequence) {
       if (type === TYPE_ERROR || type === TYPE_DONE) {
-        return { messages, end: payload.length >= 4 ? -viewOf(payload).getInt32(0, true) : 0 };
+        return { messages, end: payload.length >= 4 ? 0 - viewOf(payload).getInt32(0, true) : 0 };
       }
       messages.push({ type, payload });
     }
