@@ -34,7 +34,10 @@ describe('the connection to the agent', () => {
       (agent) => ({
         // A half request would have the wrong sum.
         reseed: (request) => {
-          if (request.entropy.length < 64 || sum(request.entropy.subarray(64)) !== Buffer.from(request.entropy.subarray(0, 64)).toString()) {
+          if (
+            request.entropy.length < 64 ||
+            sum(request.entropy.subarray(64)) !== Buffer.from(request.entropy.subarray(0, 64)).toString()
+          ) {
             faults.push('a damaged request');
           }
           return {};
@@ -44,7 +47,9 @@ describe('the connection to the agent', () => {
           await new Promise<void>((resolve) => signal.addEventListener('abort', resolve));
           return { uptimeNs: 1n };
         },
-        statsContainer: (request) => ({ memory: { stat: new Map([[request.containerId, BigInt(request.containerId.length)]]) } }),
+        statsContainer: (request) => ({
+          memory: { stat: new Map([[request.containerId, BigInt(request.containerId.length)]]) },
+        }),
         dial: (request) => {
           const stream = agent().mux.accept(request.stream);
           let received = 0;
@@ -109,7 +114,8 @@ describe('the connection to the agent', () => {
       await ticks(random(200));
       cutBoth();
       await connection.closed;
-      for (const end of await Promise.all(work)) if (end && !/stream|call|link|connection/.test(end.message)) faults.push(end);
+      for (const end of await Promise.all(work))
+        if (end && !/stream|call|link|connection/.test(end.message)) faults.push(end);
       expect(faults).toEqual([]);
 
       // Now and then the next connection is cut in its own reset.
