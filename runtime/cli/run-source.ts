@@ -1,8 +1,10 @@
 /** Where the root file system and the program of a `run` come from: an image, a host directory, or an OCI bundle. */
-import { stat } from 'node:fs/promises';
+import { mkdir, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import type { Mount } from '../../shim/task/generated/types.ts';
+import { createScratchDisk } from '../image/scratch.ts';
+import { IMAGE_ANNOTATION } from '../image/usage.ts';
 import { DETACHED } from '../oci/annotations.ts';
 import { readBundle, rootDirectory } from '../oci/bundle.ts';
 import { composeSpec } from '../oci/compose.ts';
@@ -14,15 +16,19 @@ import { containerRequest } from './flags/container.ts';
 import { parseSize } from './flags/size.ts';
 import { NAME_ANNOTATION, STOP_SIGNAL_ANNOTATION, STOP_TIMEOUT_ANNOTATION } from './names.ts';
 import type { RunFlags } from './run-flags.ts';
-import { createScratch, prepareImage } from './run-image.ts';
+import { prepareImage } from './run-image.ts';
 import { terminalSize } from './terminal.ts';
 
 /** What Create needs. */
 export interface PreparedRun {
   readonly spec: Spec;
   readonly rootfs: readonly Mount[];
+  /** Ends what protects the image while no record names it yet. */
+  release(): Promise<void>;
 }
 
+const OWNER_ONLY = 0o700;
+const nothing = async (): Promise<void> => {};
 const NO_IMAGE: ImageDefaults = { env: [], entrypoint: [], cmd: [], workingDir: '', user: '', stopSignal: '' };
 
 /** Reads and checks everything, fetches the image when it is missing, makes the writable disk. Starts nothing. */
@@ -42,15 +48,22 @@ export async function prepareRun(
   compose(id, NO_IMAGE, ['-'], flags);
   const storageBytes = parseSize('--storage', flags.storage);
   const image = await prepareImage(context, reference, flags.pull);
-  const spec = compose(id, image.defaults, command, flags);
-  await createScratch(context, files.scratchFile, storageBytes);
-  return {
-    spec,
-    rootfs: [
-      ...image.layers.map((source) => ({ type: 'squashfs', source, target: '', options: ['ro'] })),
-      { type: 'ext4', source: files.scratchFile, target: '', options: ['rw'] },
-    ],
-  };
+  try {
+    const spec = compose(id, image.defaults, command, flags);
+    await mkdir(files.lastingDirectory, { recursive: true, mode: OWNER_ONLY });
+    await createScratchDisk(context.libRoot, storageBytes, files.scratchFile);
+    return {
+      spec: { ...spec, annotations: { ...spec.annotations, [IMAGE_ANNOTATION]: image.id } },
+      rootfs: [
+        ...image.layers.map((source) => ({ type: 'squashfs', source, target: '', options: ['ro'] })),
+        { type: 'ext4', source: files.scratchFile, target: '', options: ['rw'] },
+      ],
+      release: image.release,
+    };
+  } catch (error) {
+    await image.release();
+    throw error;
+  }
 }
 
 function compose(id: string, image: ImageDefaults, command: readonly string[], flags: RunFlags): Spec {
@@ -81,7 +94,7 @@ async function fromDirectory(
 ): Promise<PreparedRun> {
   const directory = await existingDirectory('--rootfs', rootfs);
   const spec = compose(id, NO_IMAGE, words, flags);
-  return { spec, rootfs: [bind(directory, flags.readOnly === true)] };
+  return { spec, rootfs: [bind(directory, flags.readOnly === true)], release: nothing };
 }
 
 async function fromBundle(path: string, words: readonly string[], flags: RunFlags): Promise<PreparedRun> {
@@ -90,7 +103,7 @@ async function fromBundle(path: string, words: readonly string[], flags: RunFlag
   const bundle = await readBundle(path);
   const directory = await existingDirectory(`--bundle ${path}: root.path`, rootDirectory(bundle));
   const spec = withOwnAnnotations({ ...bundle.spec, root: { ...bundle.spec.root, path: 'rootfs' } }, flags, '');
-  return { spec, rootfs: [bind(directory, bundle.spec.root?.readonly === true)] };
+  return { spec, rootfs: [bind(directory, bundle.spec.root?.readonly === true)], release: nothing };
 }
 
 function bind(source: string, readOnly: boolean): Mount {

@@ -63,6 +63,7 @@ async function run(context: CliContext, words: readonly string[], flags: RunFlag
     const files = containerFiles(context, id);
     scope.add(() => removeContainerFiles(files));
     const prepared = await prepareRun(context, id, files, words, flags);
+    scope.add(() => prepared.release());
     await createContainerFiles(files, prepared.spec);
     const task = await startTask(context, id, files.bundle);
     scope.add(() => task.close());
@@ -73,10 +74,12 @@ async function run(context: CliContext, words: readonly string[], flags: RunFlag
     if (flags.detach) {
       // The shim goes on alone and cleans up by the annotation.
       scope.release();
+      await prepared.release();
       task.close();
       process.stdout.write(`${id}\n`);
     } else if (flags.rm !== true) {
       scope.release();
+      await prepared.release();
       await task.end();
       task.close();
     }
