@@ -7,6 +7,7 @@ import { makeCgroups, makeMounts } from './boot/mounts.ts';
 import { openPorts } from './boot/ports.ts';
 import { Uevents } from './boot/uevents.ts';
 import { Sandbox } from './container/sandbox.ts';
+import type { ByteStream } from './io/process-io.ts';
 import { bringUpLoopback } from './network/configure.ts';
 import { Agent } from './protocol/generated/agent.ts';
 import { serveAgent } from './protocol/serve.ts';
@@ -23,7 +24,6 @@ import { FdChannel } from './sys/fd-channel.ts';
 import { CLOCK, RB } from './sys/linux.ts';
 import { engine, loop, sys } from './sys/native.ts';
 import { clockNs, raiseDescriptorLimit, reboot } from './sys/processes.ts';
-import type { ByteStream } from './io/process-io.ts';
 
 /** The engine's heap: requests of 1 MiB, plans and windows of streams fit many times. */
 const MEMORY_LIMIT_BYTES = 64 * 1024 * 1024;

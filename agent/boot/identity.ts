@@ -1,12 +1,13 @@
 /**
  * Owns what makes one guest differ from another that was restored from the same state: host name, clock, random pool.
  */
+
+import { invalid } from '../service/check.ts';
 import { close, ioctl, open } from '../sys/calls.ts';
 import { IOCTL, O } from '../sys/linux.ts';
-import { setRealtime, sethostname } from '../sys/processes.ts';
+import { sethostname, setRealtime } from '../sys/processes.ts';
 import { viewOf } from '../sys/structs.ts';
 import type { Sys } from '../sys/sys.ts';
-import { invalid } from '../service/check.ts';
 
 const MIN_ENTROPY_BYTES = 32;
 const MAX_ENTROPY_BYTES = 4096;

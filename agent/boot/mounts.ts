@@ -2,13 +2,14 @@
  * Owns the early mount table of the guest. The kernel's first root cannot be pivoted away from (it has no parent), so
  * the agent makes a root of its own on top of it: containers are then entered by pivot_root as anywhere else.
  */
+
+import { CGROUP, CONTAINERS, CONTAINERS_CGROUP, SHARES, STORAGE } from '../paths.ts';
+import { mkdirAll, symlink, writeFile } from '../sys/calls.ts';
 import { check } from '../sys/errors.ts';
 import { MS } from '../sys/linux.ts';
 import { mount } from '../sys/mounts.ts';
-import { mkdirAll, symlink, writeFile } from '../sys/calls.ts';
 import type { Sys } from '../sys/sys.ts';
 import { SYS } from '../sys/syscalls.ts';
-import { CGROUP, CONTAINERS, CONTAINERS_CGROUP, SHARES, STORAGE } from '../paths.ts';
 
 const NEW_ROOT = '/newroot';
 

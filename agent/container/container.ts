@@ -2,18 +2,19 @@
  * Owns one container: its cgroup, its init, its execs, and the phase that says which call is legal. Storages, plans and
  * streams are made by others; here they are put together, each with its undo.
  */
-import { close, mkdirAll, mknod, open, writeFile } from '../sys/calls.ts';
-import { attachBpf, BPF_F } from '../sys/bpf.ts';
-import { E } from '../sys/errno.ts';
-import { check } from '../sys/errors.ts';
-import { AT, CLONE, O, S } from '../sys/linux.ts';
-import { makeDevice } from '../sys/structs.ts';
-import { SYS } from '../sys/syscalls.ts';
+
 import { type AcceptStream, ProcessIo, type StreamIds } from '../io/process-io.ts';
 import { CONTAINERS, CONTAINERS_CGROUP, NODES } from '../paths.ts';
 import { Code, TskataError } from '../protocol/errors.ts';
 import type { DeviceRule, GuestFile, Resources } from '../protocol/generated/agent.ts';
 import { Scope } from '../protocol/scope.ts';
+import { attachBpf, BPF_F } from '../sys/bpf.ts';
+import { close, mkdirAll, mknod, open, writeFile } from '../sys/calls.ts';
+import { E } from '../sys/errno.ts';
+import { check } from '../sys/errors.ts';
+import { AT, CLONE, O, S } from '../sys/linux.ts';
+import { makeDevice } from '../sys/structs.ts';
+import { SYS } from '../sys/syscalls.ts';
 import { Cgroup } from './cgroup/cgroup.ts';
 import { deviceProgram, ownDevices } from './cgroup/device-program.ts';
 import { devicePolicy } from './cgroup/device-rules.ts';
@@ -241,7 +242,10 @@ export class Container {
   deleteProcess(execId: string): void {
     const process = this.process(execId);
     if (execId === '' || process.phase !== 'stopped') {
-      throw new TskataError(Code.FailedPrecondition, `delete process ${execId} of container ${this.id}: it is not stopped`);
+      throw new TskataError(
+        Code.FailedPrecondition,
+        `delete process ${execId} of container ${this.id}: it is not stopped`,
+      );
     }
     this.execs.delete(execId);
     process.close();

@@ -2,6 +2,9 @@
  * Owns the conversation with a child that interprets a spawn plan: its syncs, its failing step, its exec. Knows no
  * container; the handlers do.
  */
+
+import { Code, TskataError } from '../protocol/errors.ts';
+import type { Child, Supervisor } from '../supervisor.ts';
 import { close } from '../sys/calls.ts';
 import { E } from '../sys/errno.ts';
 import { SysError } from '../sys/errors.ts';
@@ -9,8 +12,6 @@ import { EPOLL, SIG } from '../sys/linux.ts';
 import type { SpawnPlan, Step } from '../sys/plan.ts';
 import { viewOf } from '../sys/structs.ts';
 import type { Loop, Sys } from '../sys/sys.ts';
-import { Code, TskataError } from '../protocol/errors.ts';
-import type { Child, Supervisor } from '../supervisor.ts';
 
 const PACKET_BYTES = 16;
 const KIND_SYNC = 1;

@@ -2,15 +2,16 @@
  * Owns one process of a container, init or exec, from its plan to its end: phase, streams, exit. What the plan says is
  * computed elsewhere.
  */
+
+import type { ProcessIo } from '../io/process-io.ts';
+import { Code, TskataError } from '../protocol/errors.ts';
+import type { Child } from '../supervisor.ts';
 import { writeFile } from '../sys/calls.ts';
 import { E } from '../sys/errno.ts';
 import { isErrno, SysError } from '../sys/errors.ts';
 import { CLOCK } from '../sys/linux.ts';
 import type { SpawnPlan } from '../sys/plan.ts';
 import { clockNs, pidfdGetfd } from '../sys/processes.ts';
-import { Code, TskataError } from '../protocol/errors.ts';
-import type { ProcessIo } from '../io/process-io.ts';
-import type { Child } from '../supervisor.ts';
 import { Launch, type LaunchTools, StepError, type SyncHandler } from './launch.ts';
 import { TERMINAL_SYNC } from './plan/terminal.ts';
 

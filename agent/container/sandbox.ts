@@ -3,16 +3,16 @@
  */
 import { Code, TskataError } from '../protocol/errors.ts';
 import type { CreateContainerRequest } from '../protocol/generated/agent.ts';
-import { checkCount, checkId, checkAbsolute, invalid, quoted } from '../service/check.ts';
+import { checkAbsolute, checkCount, checkId, invalid, quoted } from '../service/check.ts';
 import { convertSpec } from '../service/convert.ts';
 import type { Storages } from '../storage/storages.ts';
+import { MS } from '../sys/linux.ts';
 import { Container, type ContainerTools } from './container.ts';
 import { EventLog } from './events.ts';
 import type { LaunchTools } from './launch.ts';
 import { parseMountOptions } from './plan/mount-options.ts';
-import { startSharedPid } from './shared-pid.ts';
-import { MS } from '../sys/linux.ts';
 import type { Process } from './process.ts';
+import { startSharedPid } from './shared-pid.ts';
 
 /** Containers of one sandbox: a pod has some tens. */
 const MAX_CONTAINERS = 256;
@@ -49,7 +49,10 @@ export class Sandbox {
   /** Gives the guest its identity. Once. */
   async create(id: string, sharedPidNamespace: boolean): Promise<void> {
     if (this.identity !== undefined) {
-      throw new TskataError(Code.FailedPrecondition, `create sandbox ${id}: this guest is sandbox ${this.identity} already`);
+      throw new TskataError(
+        Code.FailedPrecondition,
+        `create sandbox ${id}: this guest is sandbox ${this.identity} already`,
+      );
     }
     this.identity = checkId('sandbox_id', id);
     if (!sharedPidNamespace) return;
@@ -68,7 +71,8 @@ export class Sandbox {
 
   /** Makes a container up to the point where its program could start. A failure leaves nothing behind. */
   async createContainer(request: CreateContainerRequest): Promise<Container> {
-    if (this.identity === undefined) throw new TskataError(Code.FailedPrecondition, 'create container: there is no sandbox yet');
+    if (this.identity === undefined)
+      throw new TskataError(Code.FailedPrecondition, 'create container: there is no sandbox yet');
     const id = checkId('container_id', request.containerId);
     if (this.containers.has(id)) {
       throw new TskataError(Code.AlreadyExists, `create container: there is a container ${id} already`);
@@ -84,7 +88,10 @@ export class Sandbox {
 
   private async construct(id: string, request: CreateContainerRequest): Promise<Container> {
     // The spec can only be read when its storages are there; the id is taken meanwhile.
-    const placeholder = new Container(this.containerTools, { id, spec: convertSpec(bare(request), placeholderStorage) });
+    const placeholder = new Container(this.containerTools, {
+      id,
+      spec: convertSpec(bare(request), placeholderStorage),
+    });
     this.containers.set(id, placeholder);
     const { scope } = placeholder;
     try {

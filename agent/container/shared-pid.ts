@@ -9,7 +9,7 @@ import { words64 } from '../sys/structs.ts';
 import { SYS } from '../sys/syscalls.ts';
 import { Launch, type LaunchTools } from './launch.ts';
 import { PlanBuilder } from './plan/builder.ts';
-import { capabilitySteps, boundingSteps } from './plan/capabilities.ts';
+import { boundingSteps, capabilitySteps } from './plan/capabilities.ts';
 
 const SYS_PAUSE = 34;
 const SIG_IGN = 1;
@@ -27,7 +27,13 @@ export function planSharedPid(): SpawnPlan {
   plan.call('ignore ends of children', SYS.rt_sigaction, [SIG.CHLD, words64(SIG_IGN, 0, 0, 0), null, 8]);
   plan.call('make mounts private', SYS.mount, [null, '/', null, MS.PRIVATE | MS.REC, null]);
   const data = 'size=0,nr_inodes=1,mode=555';
-  plan.call('mount an empty root', SYS.mount, ['tmpfs', '/run', 'tmpfs', MS.RDONLY | MS.NOSUID | MS.NODEV | MS.NOEXEC, data]);
+  plan.call('mount an empty root', SYS.mount, [
+    'tmpfs',
+    '/run',
+    'tmpfs',
+    MS.RDONLY | MS.NOSUID | MS.NODEV | MS.NOEXEC,
+    data,
+  ]);
   plan.call('open the old root', SYS.openat, [AT.FDCWD, '/', O.PATH | O.DIRECTORY | O.CLOEXEC, 0], { result: old });
   plan.call('enter the empty root', SYS.chdir, ['/run']);
   plan.call('pivot to the empty root', SYS.pivot_root, ['.', '.']);

@@ -2,17 +2,17 @@
  * Owns the descriptors between a process and its streams: three pipes, or a terminal. It says what the child gets, and
  * how much output preceded the process's end.
  */
+
+import type { TskataError } from '../protocol/errors.ts';
 import { close, duplicate, open, pipe2, setNonBlocking } from '../sys/calls.ts';
-import { O } from '../sys/linux.ts';
-import { winsize } from '../sys/structs.ts';
-import { check } from '../sys/errors.ts';
 import { E } from '../sys/errno.ts';
-import { IOCTL } from '../sys/linux.ts';
+import { check } from '../sys/errors.ts';
+import { IOCTL, O } from '../sys/linux.ts';
+import { winsize } from '../sys/structs.ts';
 import type { Loop, Sys } from '../sys/sys.ts';
 import { SYS } from '../sys/syscalls.ts';
-import type { TskataError } from '../protocol/errors.ts';
-import { type InputStream, InputPump } from './input.ts';
-import { type OutputStream, OutputPump } from './output.ts';
+import { InputPump, type InputStream } from './input.ts';
+import { OutputPump, type OutputStream } from './output.ts';
 
 /** A stream of the bytes port. */
 export interface ByteStream extends InputStream, OutputStream {
@@ -162,7 +162,10 @@ export class ProcessIo {
 
   /** Throws SysError; ENOTTY without a terminal. */
   resize(rows: number, columns: number): void {
-    const result = this.terminal === undefined ? -E.ENOTTY : this.sys.call(SYS.ioctl, this.terminal, IOCTL.TIOCSWINSZ, winsize(rows, columns));
+    const result =
+      this.terminal === undefined
+        ? -E.ENOTTY
+        : this.sys.call(SYS.ioctl, this.terminal, IOCTL.TIOCSWINSZ, winsize(rows, columns));
     check(result, 'resize the terminal');
   }
 

@@ -2,14 +2,15 @@
  * Owns the wanted state of the sandbox's network: interfaces found by hardware address, renamed, addressed and routed;
  * what is there and not wanted is removed. The loopback is left alone.
  */
-import { formatIp, parseIp, parseMac, parsePrefixed } from '../sys/ip.ts';
-import { IFF } from '../sys/linux.ts';
-import { type Link, type LinkAddress, type NeighborEntry, type RouteEntry, RouteSocket } from '../sys/rtnetlink.ts';
-import type { Sys } from '../sys/sys.ts';
+
 import type { Uevents } from '../boot/uevents.ts';
 import { Code, TskataError } from '../protocol/errors.ts';
 import type { Interface, Neighbor, NetworkConfig, Route } from '../protocol/generated/agent.ts';
 import { checkCount, invalid, quoted } from '../service/check.ts';
+import { formatIp, parseIp, parseMac, parsePrefixed } from '../sys/ip.ts';
+import { IFF } from '../sys/linux.ts';
+import { type Link, type LinkAddress, type NeighborEntry, type RouteEntry, RouteSocket } from '../sys/rtnetlink.ts';
+import type { Sys } from '../sys/sys.ts';
 
 const INTERFACE_TIMEOUT_MS = 10_000;
 const MAX_ENTRIES = 256;
@@ -26,7 +27,8 @@ interface WantedInterface {
   readonly addresses: readonly { readonly text: string; readonly address: Uint8Array; readonly prefix: number }[];
 }
 
-const same = (a: Uint8Array, b: Uint8Array): boolean => a.length === b.length && a.every((byte, index) => byte === b[index]);
+const same = (a: Uint8Array, b: Uint8Array): boolean =>
+  a.length === b.length && a.every((byte, index) => byte === b[index]);
 
 function checkInterface(field: string, message: Interface): WantedInterface {
   const mac = parseMac(message.mac);
@@ -149,7 +151,9 @@ function configureInterface(socket: RouteSocket, wanted: WantedInterface): void 
   socket.changeLink(link.index, { up: true, ...(wanted.mtu === 0 ? {} : { mtu: wanted.mtu }) });
   const before = socket.addresses().filter((entry) => entry.index === link.index);
   for (const entry of before) {
-    const kept = wanted.addresses.some(({ address, prefix }) => same(address, entry.address) && prefix === entry.prefix);
+    const kept = wanted.addresses.some(
+      ({ address, prefix }) => same(address, entry.address) && prefix === entry.prefix,
+    );
     // The link-local address of IPv6 is the kernel's own.
     const own = entry.address.length === 16 && entry.scope === SCOPE_LINK;
     if (!kept && !own) socket.deleteAddress(entry, formatIp(entry.address));
@@ -176,7 +180,9 @@ function applyRoutes(
   wanted: readonly RouteEntry[],
   messages: readonly Route[],
 ): void {
-  const hardware = new Set(links.filter((link) => link.kind === '' && (link.flags & IFF.LOOPBACK) === 0).map((link) => link.index));
+  const hardware = new Set(
+    links.filter((link) => link.kind === '' && (link.flags & IFF.LOOPBACK) === 0).map((link) => link.index),
+  );
   for (const route of socket.routes()) {
     const foreign = route.table !== RT_TABLE_MAIN || route.protocol === RTPROT_KERNEL;
     if (foreign || route.index === undefined || !hardware.has(route.index)) continue;

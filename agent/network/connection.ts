@@ -2,13 +2,14 @@
  * Owns a dialled connection: its socket and its stream, copied both ways until both directions have ended. A half that
  * ends is told to the other side; a datagram is one frame.
  */
+
+import { InputPump } from '../io/input.ts';
+import { OutputPump } from '../io/output.ts';
+import type { ByteStream } from '../io/process-io.ts';
 import { close, duplicate } from '../sys/calls.ts';
 import { SHUT } from '../sys/linux.ts';
 import type { Loop, Sys } from '../sys/sys.ts';
 import { SYS } from '../sys/syscalls.ts';
-import { InputPump } from '../io/input.ts';
-import { OutputPump } from '../io/output.ts';
-import type { ByteStream } from '../io/process-io.ts';
 
 /** Copies until both halves have ended, or one has failed. Owns `fd` and the stream. */
 export function joinConnection(sys: Sys, loop: Loop, fd: number, stream: ByteStream): void {

@@ -2,6 +2,12 @@
  * Owns connections from the guest to an address in it. Sockets of the sandbox's network are made here, without
  * blocking; those that need a container's namespaces or file system come from a child, which hands them over.
  */
+
+import type { Container } from '../container/container.ts';
+import { type LaunchTools, runPlan, type SyncHandler } from '../container/launch.ts';
+import { PlanBuilder } from '../container/plan/builder.ts';
+import { Code, TskataError } from '../protocol/errors.ts';
+import { invalid, quoted } from '../service/check.ts';
 import { close, setNonBlocking } from '../sys/calls.ts';
 import { E } from '../sys/errno.ts';
 import { SysError } from '../sys/errors.ts';
@@ -12,11 +18,6 @@ import { pidfdGetfd } from '../sys/processes.ts';
 import { connect, socket, socketError } from '../sys/sockets.ts';
 import { type SocketAddress, sockaddr } from '../sys/structs.ts';
 import { SYS } from '../sys/syscalls.ts';
-import type { Container } from '../container/container.ts';
-import { type LaunchTools, runPlan, type SyncHandler } from '../container/launch.ts';
-import { PlanBuilder } from '../container/plan/builder.ts';
-import { Code, TskataError } from '../protocol/errors.ts';
-import { invalid, quoted } from '../service/check.ts';
 
 const CONNECT_TIMEOUT_MS = 10_000;
 const HAND_OVER = 'socket';
@@ -50,7 +51,9 @@ export function parseTarget(network: string, text: string): Target {
 /** A connected, non-blocking socket. Rejects with the kernel's reason, or at the deadline. */
 export async function dial(tools: LaunchTools, target: Target, container: Container | undefined): Promise<number> {
   if (target.network === 'unix') {
-    return container === undefined ? dialUnixOfGuest() : socketFromChild(tools, planUnix(container, target.address), target);
+    return container === undefined
+      ? dialUnixOfGuest()
+      : socketFromChild(tools, planUnix(container, target.address), target);
   }
   const type = target.network === 'tcp' ? SOCK.STREAM : SOCK.DGRAM;
   const family = target.address.family === 'inet6' ? AF.INET6 : AF.INET;

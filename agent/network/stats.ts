@@ -1,9 +1,10 @@
 /** Owns the counters of network interfaces, read from /proc: one file, whatever the number of interfaces. */
-import { readFile } from '../sys/calls.ts';
-import { isErrno } from '../sys/errors.ts';
-import { E } from '../sys/errno.ts';
-import type { Sys } from '../sys/sys.ts';
+
 import type { InterfaceStats } from '../protocol/generated/agent.ts';
+import { readFile } from '../sys/calls.ts';
+import { E } from '../sys/errno.ts';
+import { isErrno } from '../sys/errors.ts';
+import type { Sys } from '../sys/sys.ts';
 
 /** The text of /proc/PID/net/dev: two head lines, then "name: 8 receive counters 8 transmit counters". */
 export function parseNetDev(text: string): InterfaceStats[] {
@@ -11,7 +12,11 @@ export function parseNetDev(text: string): InterfaceStats[] {
   for (const line of text.split('\n').slice(2)) {
     const colon = line.indexOf(':');
     if (colon < 0) continue;
-    const counters = line.slice(colon + 1).trim().split(/\s+/).map(BigInt);
+    const counters = line
+      .slice(colon + 1)
+      .trim()
+      .split(/\s+/)
+      .map(BigInt);
     const [rxBytes = 0n, rxPackets = 0n, rxErrors = 0n, rxDropped = 0n] = counters;
     const [txBytes = 0n, txPackets = 0n, txErrors = 0n, txDropped = 0n] = counters.slice(8);
     interfaces.push({

@@ -2,19 +2,12 @@
  * Owns the way from messages of the contract to the agent's own types (`container/spec.ts`): what comes out is checked
  * and trusted by everything after. Knows no kernel call.
  */
-import type {
-  ContainerSpec as ContainerSpecMessage,
-  Device as DeviceMessage,
-  Mount as MountMessage,
-  Process as ProcessMessage,
-  Seccomp as SeccompMessage,
-  Capabilities as CapabilitiesMessage,
-} from '../protocol/generated/agent.ts';
+
+import { parsePropagation } from '../container/plan/mount-options.ts';
 import { isMountType } from '../container/plan/mounts.ts';
 import { isNamespaceName } from '../container/plan/namespaces.ts';
 import { isRlimit } from '../container/plan/rlimits.ts';
 import { isNamespacedSysctl, isSysctlKey } from '../container/plan/sysctl.ts';
-import { parsePropagation } from '../container/plan/mount-options.ts';
 import type {
   Capabilities,
   ContainerSpec,
@@ -24,6 +17,14 @@ import type {
   ProcessSpec,
   Seccomp,
 } from '../container/spec.ts';
+import type {
+  Capabilities as CapabilitiesMessage,
+  ContainerSpec as ContainerSpecMessage,
+  Device as DeviceMessage,
+  Mount as MountMessage,
+  Process as ProcessMessage,
+  Seccomp as SeccompMessage,
+} from '../protocol/generated/agent.ts';
 import { checkAbsolute, checkCount, checkNumber, checkRelative, checkText, invalid, quoted } from './check.ts';
 
 const MAX_ARGS = 8192;
@@ -176,7 +177,8 @@ function convertMount(field: string, message: MountMessage, find: FindStorage): 
 function convertDevice(field: string, message: DeviceMessage): Device[] {
   const path = checkAbsolute(`${field}.path`, message.path);
   const type = message.type === 'u' ? 'c' : message.type;
-  if (type !== 'c' && type !== 'b' && type !== 'p') throw invalid(`${field}.type`, `${quoted(message.type)} is not known`);
+  if (type !== 'c' && type !== 'b' && type !== 'p')
+    throw invalid(`${field}.type`, `${quoted(message.type)} is not known`);
   if (path.endsWith('/')) throw invalid(`${field}.path`, `${quoted(path)} names no file`);
   return [
     {

@@ -1,7 +1,7 @@
 /** Owns the one translation of what a handler throws into the status of an answer. */
 import { ResourcesError } from '../container/cgroup/resources.ts';
-import { SeccompError } from '../container/plan/seccomp.ts';
 import { StepError } from '../container/launch.ts';
+import { SeccompError } from '../container/plan/seccomp.ts';
 import { UserError } from '../container/user.ts';
 import { Code, TskataError } from '../protocol/errors.ts';
 

@@ -1,6 +1,7 @@
 /** Calls about the sandbox and the guest as a whole. */
-import { endSandbox, powerOff } from '../boot/shutdown.ts';
+
 import { reseed, setClock, setHostname } from '../boot/identity.ts';
+import { endSandbox, powerOff } from '../boot/shutdown.ts';
 import { isSysctlKey, sysctlPath } from '../container/plan/sysctl.ts';
 import { configureNetwork } from '../network/configure.ts';
 import { Code, TskataError } from '../protocol/errors.ts';

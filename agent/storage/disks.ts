@@ -2,10 +2,11 @@
  * Owns finding a disk by its PCI path in sysfs, and the wait for one that is being hot-plugged. Disks have no other
  * name in the contract: serial numbers and letters are not stable.
  */
+
+import type { Uevents } from '../boot/uevents.ts';
+import { Code, TskataError } from '../protocol/errors.ts';
 import { exists, readDirectory, readFile } from '../sys/calls.ts';
 import type { Sys } from '../sys/sys.ts';
-import { TskataError, Code } from '../protocol/errors.ts';
-import type { Uevents } from '../boot/uevents.ts';
 
 /** A block device of the guest. */
 export interface Disk {
@@ -67,4 +68,3 @@ export async function waitForDisk(sys: Sys, uevents: Uevents, pciPath: string): 
   const fact = `no disk appeared within ${DISK_TIMEOUT_MS / 1000} s`;
   throw new TskataError(Code.NotFound, `find disk: PCI path ${pciPath}: ${fact}`);
 }
-

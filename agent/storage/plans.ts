@@ -2,11 +2,12 @@
  * Owns the plans that make and undo storages: children in the guest's own mount namespace that do nothing but mount.
  * Pure functions; who waits for the child, and how long, is said in `storages.ts`.
  */
-import { E } from '../sys/errno.ts';
-import type { SpawnPlan } from '../sys/plan.ts';
-import { AT, MNT, MS, O } from '../sys/linux.ts';
-import { SYS } from '../sys/syscalls.ts';
+
 import { PlanBuilder } from '../container/plan/builder.ts';
+import { E } from '../sys/errno.ts';
+import { AT, MNT, MS, O } from '../sys/linux.ts';
+import type { SpawnPlan } from '../sys/plan.ts';
+import { SYS } from '../sys/syscalls.ts';
 
 /** File systems that a disk may carry. */
 export const BLOCK_TYPES: ReadonlySet<string> = new Set(['squashfs', 'erofs', 'ext4']);
@@ -57,6 +58,11 @@ export function planOverlay(lowers: readonly string[], upper: string | undefined
   if (upper !== undefined) {
     // The upper disk lives as long as its container: what the kernel would sync for a reboot is never read again.
     options.push(`upperdir=${upper}/${UPPER}`, `workdir=${upper}/${WORK}`, 'volatile');
+    // The mark of an earlier volatile mount of this disk. That mount was undone in order: a guest that was not has ended.
+    for (const mark of ['incompat/volatile', 'incompat']) {
+      const path = `${upper}/${WORK}/${WORK}/${mark}`;
+      plan.call(label, SYS.unlinkat, [AT.FDCWD, path, AT.REMOVEDIR], { ignore: [E.ENOENT, E.ENOTDIR] });
+    }
   }
   plan.call(label, SYS.mount, ['overlay', target, 'overlay', MS.NOATIME, options.join(',')]);
   return finish(plan);

@@ -2,11 +2,7 @@
  * Owns the storages of a sandbox: each is made by the handler of its kind, undone by its maker's scope, found by id.
  * Nothing here mounts: children do, because a disk or a share may never answer.
  */
-import { E } from '../sys/errno.ts';
-import { check } from '../sys/errors.ts';
-import { AT } from '../sys/linux.ts';
-import type { Sys } from '../sys/sys.ts';
-import { SYS } from '../sys/syscalls.ts';
+
 import type { Uevents } from '../boot/uevents.ts';
 import { type LaunchTools, runPlan } from '../container/launch.ts';
 import { SHARES, STORAGE } from '../paths.ts';
@@ -15,6 +11,11 @@ import type { Storage } from '../protocol/generated/agent.ts';
 import type { Scope } from '../protocol/scope.ts';
 import { checkCount, checkRelative, checkStorageId, checkTag, invalid, quoted } from '../service/check.ts';
 import type { StorageLocation } from '../service/convert.ts';
+import { E } from '../sys/errno.ts';
+import { check } from '../sys/errors.ts';
+import { AT } from '../sys/linux.ts';
+import type { Sys } from '../sys/sys.ts';
+import { SYS } from '../sys/syscalls.ts';
 import { type Disk, isPciPath, waitForDisk } from './disks.ts';
 import { BLOCK_TYPES, planBlock, planMakeShared, planOverlay, planShare, planTmpfs, planUnmount } from './plans.ts';
 
@@ -159,7 +160,13 @@ export class Storages {
     }
     const path = this.mountPoint(id);
     this.undoMount(path, scope);
-    await this.run(planOverlay(lowers.map((lower) => lower.path), upper?.path, path));
+    await this.run(
+      planOverlay(
+        lowers.map((lower) => lower.path),
+        upper?.path,
+        path,
+      ),
+    );
     return { id, path, subpath: '', readOnly: upper === undefined, writable: false };
   }
 

@@ -2,6 +2,9 @@
  * Owns one container's cgroup: its directory, limits, freezer, killing, counters. Control files are answered by the
  * kernel itself, so none of these calls waits for a disk or a share.
  */
+
+import { Code, TskataError } from '../../protocol/errors.ts';
+import type { Resources } from '../../protocol/generated/agent.ts';
 import { close, open, readDirectory, readFile, writeFile } from '../../sys/calls.ts';
 import { E } from '../../sys/errno.ts';
 import { check, isErrno, SysError } from '../../sys/errors.ts';
@@ -9,8 +12,6 @@ import { AT, DT, EPOLL, O, SEEK } from '../../sys/linux.ts';
 import { kill } from '../../sys/processes.ts';
 import type { Loop, Sys } from '../../sys/sys.ts';
 import { SYS } from '../../sys/syscalls.ts';
-import { Code, TskataError } from '../../protocol/errors.ts';
-import type { Resources } from '../../protocol/generated/agent.ts';
 import { type CgroupWrite, cgroupWrites } from './resources.ts';
 import { parseFlatKeyed } from './stats.ts';
 

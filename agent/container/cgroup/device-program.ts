@@ -72,7 +72,10 @@ function addException(code: BpfAssembler, exception: DeviceException, allows: bo
   if (exception.minor >= 0) code.jumpIfNotEqual(MINOR, exception.minor, next);
   code.move(RESULT, WANTED);
   if (allows) {
-    code.and32Immediate(RESULT, ALL_ACCESS & ~exception.access).jumpIfNotEqual(RESULT, 0, next).exit(1);
+    code
+      .and32Immediate(RESULT, ALL_ACCESS & ~exception.access)
+      .jumpIfNotEqual(RESULT, 0, next)
+      .exit(1);
   } else {
     code.and32Immediate(RESULT, exception.access).jumpIfEqual(RESULT, 0, next).exit(0);
   }

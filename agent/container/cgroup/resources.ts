@@ -3,8 +3,9 @@
  * as runc does it (OCI config-linux.md, "control groups"; runc's libcontainer/cgroups/fs2). A pure function: it writes
  * nothing.
  */
-import { E } from '../../sys/errno.ts';
+
 import type { Resources } from '../../protocol/generated/agent.ts';
+import { E } from '../../sys/errno.ts';
 
 /** One write into a container's cgroup. */
 export interface CgroupWrite {

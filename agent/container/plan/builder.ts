@@ -2,8 +2,9 @@
  * Owns the making of a step list: slots by number, steps with labels. Knows the plan's data model and nothing of what
  * a container is; the files beside it say what is put into a list and why in that order.
  */
-import type { FileRef, Operand, SlotRef, Step } from '../../sys/plan.ts';
+
 import { AT, MOUNT_ATTR, MOVE_MOUNT, O, OPEN_TREE } from '../../sys/linux.ts';
+import type { FileRef, Operand, SlotRef, Step } from '../../sys/plan.ts';
 import { mountAttr, openHow } from '../../sys/structs.ts';
 import { SYS } from '../../sys/syscalls.ts';
 
@@ -97,7 +98,12 @@ export class PlanBuilder {
     const clear = (change.clear ?? 0) | (change.atime === undefined ? 0 : MOUNT_ATTR._ATIME);
     const bytes = mountAttr(set | (change.atime ?? 0), clear, change.propagation ?? 0);
     const flags = AT.EMPTY_PATH | (change.recursive === true ? AT.RECURSIVE : 0);
-    this.call(label, SYS.mount_setattr, [mount, '', flags, bytes, bytes.length], ignore === undefined ? {} : { ignore });
+    this.call(
+      label,
+      SYS.mount_setattr,
+      [mount, '', flags, bytes, bytes.length],
+      ignore === undefined ? {} : { ignore },
+    );
   }
 
   /** Puts a detached mount on a target. */

@@ -74,7 +74,9 @@ export function deviceSteps(
     plan.resolve(label, scope.root, device.path.slice(0, slash + 1), 'directory', scope.target);
     const number = device.type === 'p' ? 0 : makeDevice(device.major, device.minor);
     // Neither call follows a link in the last place.
-    plan.call(label, SYS.mknodat, [scope.target, name, TYPE[device.type] | device.mode, number], { ignore: [E.EEXIST] });
+    plan.call(label, SYS.mknodat, [scope.target, name, TYPE[device.type] | device.mode, number], {
+      ignore: [E.EEXIST],
+    });
     if (device.uid !== 0 || device.gid !== 0) {
       plan.call(label, SYS.fchownat, [scope.target, name, device.uid, device.gid, AT.SYMLINK_NOFOLLOW]);
     }

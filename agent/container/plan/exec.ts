@@ -2,8 +2,9 @@
  * Owns the spawn plan of a further process in a running container. It joins every namespace of the container's init by
  * that process's pidfd, all in one call, so that it cannot end up in half of them.
  */
-import type { SpawnPlan } from '../../sys/plan.ts';
+
 import { AT, CLONE, O } from '../../sys/linux.ts';
+import type { SpawnPlan } from '../../sys/plan.ts';
 import { SYS } from '../../sys/syscalls.ts';
 import type { Identity, ProcessSpec } from '../spec.ts';
 import { PlanBuilder } from './builder.ts';

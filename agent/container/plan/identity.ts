@@ -2,8 +2,9 @@
  * Owns what makes a prepared child the process that was asked for: limits, privileges, filter, user, capabilities,
  * in the one order that works. Shared by a container's init and by exec. Knows nothing of mounts.
  */
-import type { SlotRef } from '../../sys/plan.ts';
+
 import { PR } from '../../sys/linux.ts';
+import type { SlotRef } from '../../sys/plan.ts';
 import { words32 } from '../../sys/structs.ts';
 import { SYS } from '../../sys/syscalls.ts';
 import type { Identity, ProcessSpec } from '../spec.ts';

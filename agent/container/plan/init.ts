@@ -2,17 +2,18 @@
  * Owns the spawn plan of a container's init: one list from the clone to the exec, a pure function of its input. What
  * the parent must do at each `sync` is said by the names below.
  */
+
+import { E } from '../../sys/errno.ts';
+import { AF, CLONE, IFF, IOCTL, MOUNT_ATTR, SOCK } from '../../sys/linux.ts';
 import type { SpawnPlan } from '../../sys/plan.ts';
-import { CLONE, IFF, IOCTL, MOUNT_ATTR, AF, SOCK } from '../../sys/linux.ts';
 import { ifreq, utf8 } from '../../sys/structs.ts';
 import { SYS } from '../../sys/syscalls.ts';
-import { E } from '../../sys/errno.ts';
 import type { BoundFile, ContainerSpec, Identity } from '../spec.ts';
 import { PlanBuilder } from './builder.ts';
 import { deviceSteps } from './devices.ts';
 import { becomeNamespaceRoot, type Filter, finishSteps } from './identity.ts';
-import { boundFileSteps, isDevMount, lateReadOnlySteps, type MountScope, mountSteps } from './mounts.ts';
 import { parseMountOptions } from './mount-options.ts';
+import { boundFileSteps, isDevMount, lateReadOnlySteps, type MountScope, mountSteps } from './mounts.ts';
 import type { NamespacePlan } from './namespaces.ts';
 import { maskSteps, readOnlySteps } from './paths.ts';
 import { ownRootSteps, pivotSteps, propagationSteps, type RootSource } from './rootfs.ts';

@@ -3,8 +3,8 @@
  * because a file of a container may be on a share that never answers.
  */
 import { E } from '../../sys/errno.ts';
-import type { SlotRef, SpawnPlan } from '../../sys/plan.ts';
 import { AT, O, RESOLVE } from '../../sys/linux.ts';
+import type { SlotRef, SpawnPlan } from '../../sys/plan.ts';
 import { SYS } from '../../sys/syscalls.ts';
 import { PlanBuilder } from './builder.ts';
 
@@ -49,7 +49,10 @@ function copySteps(plan: PlanBuilder, root: SlotRef, path: string, file: SlotRef
   const label = `read /${path} of the container`;
   // Non-blocking: a FIFO of this name must not hold us.
   const how = { flags: O.RDONLY | O.NONBLOCK | O.NOCTTY, resolve: RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS };
-  plan.open(label, root, path, how, { result: file, ignore: [E.ENOENT, E.ENOTDIR, E.ELOOP, E.EACCES, E.ENXIO, E.EPERM] });
+  plan.open(label, root, path, how, {
+    result: file,
+    ignore: [E.ENOENT, E.ENOTDIR, E.ELOOP, E.EACCES, E.ENXIO, E.EPERM],
+  });
   const ignore = [E.EBADF, E.EINVAL, E.EISDIR, E.EPIPE, E.EAGAIN];
   plan.call(label, SYS.sendfile, [pipe, file, null, MAX_USER_FILE_BYTES], { ignore });
   plan.call(label, SYS.close, [pipe]);

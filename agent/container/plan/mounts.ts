@@ -4,8 +4,8 @@
  * guest; no path of the host exists here.
  */
 import { E } from '../../sys/errno.ts';
-import type { SlotRef } from '../../sys/plan.ts';
 import { AT, FSCONFIG, FSMOUNT, FSOPEN, MOUNT_ATTR, MS, O, RESOLVE } from '../../sys/linux.ts';
+import type { SlotRef } from '../../sys/plan.ts';
 import { SYS } from '../../sys/syscalls.ts';
 import type { BoundFile, IdMapping, Mount } from '../spec.ts';
 import { isChange, type MountChange, type PlanBuilder } from './builder.ts';
@@ -118,7 +118,13 @@ function guestBindSteps(
   plan.attach(label, scope.mount, scope.target);
 }
 
-function fileSystemSteps(plan: PlanBuilder, scope: MountScope, mount: Mount, options: MountOptions, label: string): void {
+function fileSystemSteps(
+  plan: PlanBuilder,
+  scope: MountScope,
+  mount: Mount,
+  options: MountOptions,
+  label: string,
+): void {
   const type = mount.type === 'cgroup' ? 'cgroup2' : mount.type;
   if (mount.destination === '/proc' || mount.destination === '/sys') {
     strictTargetSteps(plan, scope, mount.destination, label);

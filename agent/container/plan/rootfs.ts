@@ -1,8 +1,9 @@
 /**
  * Owns the container's root as a mount: made its own, entered by pivot_root, the guest's root taken away.
  */
-import type { SlotRef } from '../../sys/plan.ts';
+
 import { AT, MNT, MS, O } from '../../sys/linux.ts';
+import type { SlotRef } from '../../sys/plan.ts';
 import { SYS } from '../../sys/syscalls.ts';
 import type { PlanBuilder } from './builder.ts';
 import { parsePropagation } from './mount-options.ts';

@@ -2,9 +2,10 @@
  * Owns the translation of the specification's seccomp section (OCI config-linux.md, "seccomp") into libseccomp's
  * terms. Knows nothing of BPF: `Sys.seccompCompile` makes the program.
  */
+
+import { E } from '../../sys/errno.ts';
 import { SCMP_ACT, SCMP_CMP } from '../../sys/linux.ts';
 import type { SeccompRule, SeccompSource } from '../../sys/sys.ts';
-import { E } from '../../sys/errno.ts';
 import type { Seccomp, SeccompArg } from '../spec.ts';
 
 const ACT_ERRNO = 0x00050000;

@@ -2,8 +2,9 @@
  * Owns the opening of a terminal in a container's own devpts. The agent takes the master by pidfd_getfd at the `sync`;
  * the slave never leaves the container.
  */
-import type { SlotRef } from '../../sys/plan.ts';
+
 import { IOCTL, O, RESOLVE } from '../../sys/linux.ts';
+import type { SlotRef } from '../../sys/plan.ts';
 import { winsize, words32 } from '../../sys/structs.ts';
 import { SYS } from '../../sys/syscalls.ts';
 import type { ProcessSpec } from '../spec.ts';
