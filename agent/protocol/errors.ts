@@ -62,7 +62,7 @@ const CODE_OF_ERRNO = new Map<string, Code>([
 ]);
 
 /** The code for a name such as "ENOENT". */
-export function codeOfErrno(name: string): Code {
+function codeOfErrno(name: string): Code {
   return CODE_OF_ERRNO.get(name) ?? Code.Unknown;
 }
 

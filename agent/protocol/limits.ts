@@ -69,8 +69,5 @@ export const RESET_TIMEOUT_MS = 10_000;
 /** Deadline of a call for which the caller named none. Calls that wait for a process name their own. */
 export const CALL_TIMEOUT_MS = 30_000;
 
-/** Deadline of an agent call that mounts disks or waits for a hot-plugged one. */
-export const CREATE_TIMEOUT_MS = 60_000;
-
 /** How long a long poll for events stays open in the guest before it answers empty. */
 export const EVENTS_POLL_MS = 30_000;

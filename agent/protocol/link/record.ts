@@ -11,7 +11,7 @@ import { assert } from '../errors.ts';
 export const Kind = { Data: 1, Reset: 2, Ack: 3 } as const;
 
 export const RECORD_HEADER_BYTES = 4;
-export const RECORD_TAG_BYTES = 4;
+const RECORD_TAG_BYTES = 4;
 export const RECORD_OVERHEAD_BYTES = RECORD_HEADER_BYTES + RECORD_TAG_BYTES;
 export const NONCE_BYTES = 16;
 
@@ -59,7 +59,7 @@ const RESET_PAYLOAD_BYTES = MAGIC_BYTES + NONCE_BYTES + RECORD_TAG_BYTES;
 const ACK_PAYLOAD_BYTES = MAGIC_BYTES + NONCE_BYTES;
 
 /** A record with room for `length` payload bytes; header is set, payload and tag are not. */
-export function blankRecord(kind: number, length: number): Uint8Array {
+function blankRecord(kind: number, length: number): Uint8Array {
   const record = new Uint8Array(length + RECORD_OVERHEAD_BYTES);
   putHeader(record, kind, length);
   return record;
