@@ -8,8 +8,8 @@ import { copyFile, mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/
 import { availableParallelism, constants, setPriority } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { describeLostOptions, findLostOptions, parseConfig, toKconfig } from './fragment.ts';
-import type { KernelInputs } from './inputs.ts';
+import { describeLostOptions, findLostOptions, findModules, parseConfig, toKconfig } from './fragment.ts';
+import type { KernelInputs, KernelPatch } from './inputs.ts';
 import type { Progress } from './progress.ts';
 
 /** The contract with those who ship and load the image. */
@@ -58,11 +58,23 @@ export async function compileKernel(
     ['--extract', '--file', inputs.source.archive, '--directory', source, '--strip-components=1'],
     workFolder,
   );
+  for (const patch of inputs.patches) await applyPatch(patch, source, workFolder);
   await configure(inputs, source, out, progress);
   await compile(source, out, progress);
   const record = await collect(inputs, out, resultFolder);
   await rm(workFolder, { recursive: true, force: true });
   return record;
+}
+
+async function applyPatch(patch: KernelPatch, source: string, workFolder: string): Promise<void> {
+  const file = join(workFolder, patch.name);
+  await writeFile(file, patch.text);
+  // no fuzz: a patch that only nearly fits must be looked at, not guessed
+  await run(
+    'patch',
+    ['--strip=1', '--fuzz=0', '--forward', '--batch', '--directory', source, '--input', file],
+    workFolder,
+  );
 }
 
 async function configure(inputs: KernelInputs, source: string, out: string, progress: Progress): Promise<void> {
@@ -73,8 +85,13 @@ async function configure(inputs: KernelInputs, source: string, out: string, prog
   // -m: only merge. Without it the script answers questions itself; its strict mode would drop what follows a redefined option
   await run(join(source, 'scripts/kconfig/merge_config.sh'), ['-m', '-O', out, join(out, '.config'), fragment], out);
   await run('make', ['-C', source, `O=${out}`, 'olddefconfig'], out);
-  const lost = findLostOptions(inputs.options, parseConfig(await readFile(join(out, '.config'), 'utf8')));
+  const config = parseConfig(await readFile(join(out, '.config'), 'utf8'));
+  const lost = findLostOptions(inputs.options, config);
   if (lost.length > 0) throw new Error(describeLostOptions(lost));
+  const modules = findModules(config);
+  if (modules.length > 0) {
+    throw new Error(`configure guest kernel: ${modules.join(', ')} would be modules: say y or n in a fragment`);
+  }
 }
 
 async function compile(source: string, out: string, progress: Progress): Promise<void> {

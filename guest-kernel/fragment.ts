@@ -84,6 +84,11 @@ export function parseConfig(text: string): ReadonlyMap<string, string> {
   return values;
 }
 
+/** Symbols that kconfig made modules by some default: nothing would ever load them. */
+export function findModules(config: ReadonlyMap<string, string>): string[] {
+  return [...config].filter(([, value]) => value === 'm').map(([name]) => name);
+}
+
 /** The options that are not in the finished configuration as they were asked for, in the order of the fragments. */
 export function findLostOptions(options: readonly KernelOption[], config: ReadonlyMap<string, string>): LostOption[] {
   const lost: LostOption[] = [];

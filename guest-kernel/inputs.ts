@@ -18,6 +18,7 @@ export const BUILDER_VERSION = 1;
 
 const SOURCE_FOLDER = '/usr/src';
 const FRAGMENT_FOLDER = join(import.meta.dirname, 'config');
+const PATCH_FOLDER = join(import.meta.dirname, 'patches');
 const QUERY_TIMEOUT_MS = 10_000;
 
 export type KernelSource = {
@@ -29,8 +30,13 @@ export type KernelSource = {
   readonly version: string;
 };
 
+/** A change to the source: what configuration cannot say. */
+export type KernelPatch = { readonly name: string; readonly text: string };
+
 export type KernelInputs = {
   readonly source: KernelSource;
+  /** In the order in which they are applied. */
+  readonly patches: readonly KernelPatch[];
   readonly options: readonly KernelOption[];
   /** First line of the version of compiler and linker. */
   readonly toolchain: readonly string[];
@@ -38,12 +44,13 @@ export type KernelInputs = {
 
 /** Collects the inputs of a build from this machine. */
 export async function readKernelInputs(): Promise<KernelInputs> {
-  const [source, options, toolchain] = await Promise.all([
+  const [source, patches, options, toolchain] = await Promise.all([
     findSource(SOURCE_FOLDER),
+    readTexts(PATCH_FOLDER, '.patch'),
     readFragments(FRAGMENT_FOLDER),
     readToolchain(),
   ]);
-  return { source, options, toolchain };
+  return { source, patches, options, toolchain };
 }
 
 /** The key of a result: equal exactly when the inputs are equal. Reasons and the order of fragments do not matter. */
@@ -53,6 +60,7 @@ export function cacheKey(inputs: KernelInputs, builderVersion: number = BUILDER_
     builderVersion,
     source: inputs.source.version,
     series: inputs.source.series,
+    patches: inputs.patches.map(({ text }) => text),
     toolchain: inputs.toolchain,
     options,
   });
@@ -104,12 +112,17 @@ async function hashFile(path: string): Promise<string> {
 }
 
 async function readFragments(folder: string): Promise<KernelOption[]> {
-  const names = (await readdir(folder)).filter((name) => name.endsWith('.config')).sort();
-  if (names.length === 0) throw new Error(`read kernel fragments in ${folder}: no *.config file`);
-  const texts = await Promise.all(names.map((name) => readFile(join(folder, name), 'utf8')));
-  const options = names.flatMap((name, index) => parseFragment(name, texts[index] ?? ''));
+  const fragments = await readTexts(folder, '.config');
+  if (fragments.length === 0) throw new Error(`read kernel fragments in ${folder}: no *.config file`);
+  const options = fragments.flatMap(({ name, text }) => parseFragment(name, text));
   assertDistinct(options);
   return options;
+}
+
+/** The files of a folder whose names end in `suffix`, by name. */
+async function readTexts(folder: string, suffix: string): Promise<{ name: string; text: string }[]> {
+  const names = (await readdir(folder)).filter((name) => name.endsWith(suffix)).sort();
+  return Promise.all(names.map(async (name) => ({ name, text: await readFile(join(folder, name), 'utf8') })));
 }
 
 async function readToolchain(): Promise<string[]> {

@@ -7,6 +7,7 @@ import {
   assertDistinct,
   describeLostOptions,
   findLostOptions,
+  findModules,
   parseConfig,
   parseFragment,
   toKconfig,
@@ -93,6 +94,10 @@ describe('survival of options', () => {
       ['CONFIG_E', 'n'],
     ]);
     expect(describeLostOptions(lost)).toContain('CONFIG_C: asked for 3 in f.config:3, got 4');
+  });
+
+  test('does not hide a module that nobody asked for', () => {
+    expect(findModules(parseConfig('CONFIG_A=y\nCONFIG_X=m\nCONFIG_S="m"\n'))).toEqual(['CONFIG_X']);
   });
 
   test('is checked against what kconfig is given', () => {

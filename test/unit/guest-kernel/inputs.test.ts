@@ -5,6 +5,7 @@ import { cacheFolder, cacheKey, type KernelInputs, newestSource } from '../../..
 const option = { name: 'CONFIG_A', value: 'y', reason: 'why', fragment: 'f.config', line: 1 };
 const inputs: KernelInputs = {
   source: { archive: '/usr/src/linux-source-6.1.tar.xz', series: '6.1', version: '6.1.1-1' },
+  patches: [{ name: '0001-a.patch', text: 'a' }],
   options: [option, { ...option, name: 'CONFIG_B', value: 'n', line: 2 }],
   toolchain: ['gcc 12', 'ld 2.40'],
 };
@@ -28,6 +29,7 @@ describe('cacheKey', () => {
     ['a value', { ...inputs, options: [{ ...option, value: 'n' }] }],
     ['a missing option', { ...inputs, options: [option] }],
     ['the package version', { ...inputs, source: { ...inputs.source, version: '6.1.2-1' } }],
+    ['a patch', { ...inputs, patches: [{ name: '0001-a.patch', text: 'b' }] }],
     ['the compiler', { ...inputs, toolchain: ['gcc 13', 'ld 2.40'] }],
   ])('depends on %s', (_, other) => {
     expect(cacheKey(other, 1)).not.toBe(key);
