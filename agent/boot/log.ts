@@ -45,5 +45,5 @@ export function consoleLog(sys: Sys, loop: Loop): Log {
 
 /** One line without control characters. */
 function clean(text: string): string {
-  return JSON.stringify(text.replace(/[\u0000-\u001f\u007f-\u009f]/g, '?'));
+  return JSON.stringify(text.replace(/\p{Cc}/gu, '?'));
 }

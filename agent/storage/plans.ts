@@ -59,9 +59,15 @@ export function planOverlay(lowers: readonly string[], upper: string | undefined
     // The upper disk lives as long as its container: what the kernel would sync for a reboot is never read again.
     options.push(`upperdir=${upper}/${UPPER}`, `workdir=${upper}/${WORK}`, 'volatile');
     // The mark of an earlier volatile mount of this disk. That mount was undone in order: a guest that was not has ended.
-    for (const mark of ['incompat/volatile', 'incompat']) {
+    const gone = { ignore: [E.ENOENT, E.ENOTDIR] };
+    const marks = [
+      ['incompat/volatile/dirty', 0],
+      ['incompat/volatile', AT.REMOVEDIR],
+      ['incompat', AT.REMOVEDIR],
+    ] as const;
+    for (const [mark, flags] of marks) {
       const path = `${upper}/${WORK}/${WORK}/${mark}`;
-      plan.call(label, SYS.unlinkat, [AT.FDCWD, path, AT.REMOVEDIR], { ignore: [E.ENOENT, E.ENOTDIR] });
+      plan.call(`remove ${path}`, SYS.unlinkat, [AT.FDCWD, path, flags], gone);
     }
   }
   plan.call(label, SYS.mount, ['overlay', target, 'overlay', MS.NOATIME, options.join(',')]);
