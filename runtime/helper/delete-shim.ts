@@ -4,13 +4,13 @@
  * another never ends that machine.
  */
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
-import { exists, readDirectory, readFile } from '../../agent/sys/calls.ts';
+import { exists, readFile } from '../../agent/sys/calls.ts';
 import { AT, CLOCK, MNT, UMOUNT } from '../../agent/sys/linux.ts';
 import { clockNs } from '../../agent/sys/processes.ts';
 import type { Sys } from '../../agent/sys/sys.ts';
 import { SYS } from '../../agent/sys/syscalls.ts';
-import { findCgroup2, removeCgroup } from './cgroup.ts';
-import { endProcess, isAlive, type ProcessRef, startTicks } from './process-ref.ts';
+import { removeDeadCgroups } from './dead-cgroups.ts';
+import { endProcess, isAlive, type ProcessRef } from './process-ref.ts';
 import { removeTree } from './remove-tree.ts';
 import { isServed, type ShimTarget, shimSocketPath } from './start-shim.ts';
 
@@ -83,23 +83,6 @@ function readRef(value: unknown): ProcessRef | undefined {
 function unmountAll(sys: Sys, path: string): void {
   for (let count = 0; count < MAX_MOUNTS; count++) {
     if (sys.call(SYS.umount2, path, MNT.DETACH | UMOUNT.NOFOLLOW) < 0) return;
-  }
-}
-
-/** Egress cgroups carry the pid of their keeper: those of dead ones go. */
-export function removeDeadCgroups(sys: Sys): void {
-  const mount = findCgroup2(readFile(sys, '/proc/self/mountinfo', 1 << 22));
-  const parent = `${mount}/tskata`;
-  if (mount === undefined || !exists(sys, parent)) return;
-  for (const { name } of readDirectory(sys, parent)) {
-    const pid = /^(\d+)-/.exec(name)?.[1];
-    if (pid === undefined || startTicks(sys, Number(pid)) !== undefined) continue;
-    try {
-      removeCgroup(sys, `${parent}/${name}`);
-    } catch (error) {
-      // Its processes are just ending: the next command finds it empty.
-      if (TskataError.from(error).code !== Code.FailedPrecondition) throw error;
-    }
   }
 }
 

@@ -3,15 +3,20 @@
  * argument. Each mode is one file; this one only chooses and reports.
  */
 import { TskataError } from '../../agent/protocol/errors.ts';
+import { writeAll } from '../../agent/sys/calls.ts';
 import { engine, loop, sys } from '../../agent/sys/native.ts';
+import { utf8 } from '../../agent/sys/structs.ts';
 import { copySparse } from './copy-sparse.ts';
 import { execCli } from './exec-cli.ts';
 import { makeFifos } from './fifo.ts';
+import { collectGarbage } from './gc.ts';
 import { runLauncher } from './launcher.ts';
 import { startSandbox } from './sandbox.ts';
 
 /** Plenty for a table of children and messages of 256 kB; a leak ends in an error, not in the host's memory. */
 const MEMORY_LIMIT_BYTES = 64 << 20;
+
+const STDOUT = 1;
 
 /** Names of the links by which users and containerd call this binary. */
 const CLI_NAME = 'tskata';
@@ -47,6 +52,9 @@ function runMode(mode: string | undefined, args: readonly string[]): void {
       return;
     case 'fifo':
       makeFifos(sys, args);
+      return;
+    case 'gc':
+      writeAll(sys, STDOUT, utf8(collectGarbage(sys, args[0] ?? '').join('')));
       return;
     default:
       log(`unknown mode ${JSON.stringify(mode ?? '')}`);
