@@ -17,9 +17,13 @@ export const BODY_OFFSET = RECORD_HEADER_BYTES + MUX_HEADER_BYTES;
 /** A record with room for a body of `length` bytes at BODY_OFFSET. */
 export function frameRoom(streamId: number, type: number, length: number): Uint8Array {
   const record = recordRoom(MUX_HEADER_BYTES + length);
+  putFrameHeader(record, streamId, type);
+  return record;
+}
+
+export function putFrameHeader(record: Uint8Array, streamId: number, type: number): void {
   putU32(record, RECORD_HEADER_BYTES, streamId);
   record[RECORD_HEADER_BYTES + 4] = type;
-  return record;
 }
 
 /** The record of a frame without a body. */

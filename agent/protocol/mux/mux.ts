@@ -3,10 +3,10 @@
  * costs. It holds no bytes.
  */
 import { assert, Code, TskataError } from '../errors.ts';
-import { MAX_STRAY_FRAMES, MAX_STREAMS, STALE_FRAMES_PER_STREAM } from '../limits.ts';
+import { MAX_STRAY_FRAMES, MAX_STREAM_BODY_BYTES, MAX_STREAMS, STALE_FRAMES_PER_STREAM } from '../limits.ts';
 import type { Link } from '../link/link.ts';
 import { getU32 } from '../link/record.ts';
-import { bareFrame, creditFrame, decodeCredit, MUX_HEADER_BYTES, MuxType } from './frame.ts';
+import { bareFrame, creditFrame, decodeCredit, frameRoom, MUX_HEADER_BYTES, MuxType } from './frame.ts';
 import { MuxStream, type StreamOwner } from './stream.ts';
 
 const LAST_STREAM_ID = 0xffff_ffff;
@@ -22,6 +22,8 @@ abstract class Mux implements StreamOwner {
   private readonly owing = new Set<MuxStream>();
   protected congested = false;
   private pumping = false;
+  /** A record that a read found too little for; small reads share it, so that they do not cost 64 KiB each. */
+  private room: Uint8Array | undefined;
 
   constructor(link: Link) {
     this.link = link;
@@ -41,6 +43,16 @@ abstract class Mux implements StreamOwner {
   transmit(record: Uint8Array, payloadLength: number): boolean {
     if (!this.link.sendRecord(record, payloadLength)) this.congested = true;
     return !this.congested;
+  }
+
+  takeRoom(): Uint8Array {
+    const room = this.room ?? frameRoom(0, MuxType.Data, MAX_STREAM_BODY_BYTES);
+    this.room = undefined;
+    return room;
+  }
+
+  returnRoom(record: Uint8Array): void {
+    this.room = record;
   }
 
   enqueue(stream: MuxStream): void {

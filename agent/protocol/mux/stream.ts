@@ -4,12 +4,15 @@
  */
 import { assert, Code, TskataError } from '../errors.ts';
 import { MAX_STREAM_BODY_BYTES, STREAM_GRANT_BYTES, STREAM_WINDOW_BYTES } from '../limits.ts';
-import { BODY_OFFSET, bareFrame, frameRoom, MUX_HEADER_BYTES, MuxType } from './frame.ts';
+import { BODY_OFFSET, bareFrame, frameRoom, MUX_HEADER_BYTES, MuxType, putFrameHeader } from './frame.ts';
 
 /** What a stream needs of its mux. */
 export interface StreamOwner {
   /** Sends a record of the stream's; false when congested. */
   transmit(record: Uint8Array, payloadLength: number): boolean;
+  /** A record with room for the largest body, for the length of a read; `returnRoom` unless it was sent. */
+  takeRoom(): Uint8Array;
+  returnRoom(record: Uint8Array): void;
   /** The stream has bytes to send and credit for them. */
   enqueue(stream: MuxStream): void;
   /** The stream owes the peer a grant. */
@@ -17,6 +20,9 @@ export interface StreamOwner {
   /** Both directions have ended, or the stream was aborted. */
   forget(stream: MuxStream, aborted: boolean): void;
 }
+
+/** Frames with at least so many bytes are sent in the record that they were read into; others are copied out of it. */
+const KEEP_ROOM_BYTES = MAX_STREAM_BODY_BYTES / 2;
 
 const nothing = (): void => {};
 
@@ -88,22 +94,36 @@ export class MuxStream {
 
   /** Sends at most what `whenWritable` said. The bytes are copied. */
   send(bytes: Uint8Array): void {
-    this.sendFrom(bytes.length, (buffer, offset) => {
-      buffer.set(bytes, offset);
-      return bytes.length;
-    });
+    if (this.closed || bytes.length === 0) return;
+    this.check(bytes.length);
+    const record = frameRoom(this.id, MuxType.Data, bytes.length);
+    record.set(bytes, BODY_OFFSET);
+    this.sendData(record, bytes.length);
   }
 
   /** Like `send`, but `read` puts the bytes straight into the frame. Returns what `read` did: a count, or <= 0 for none. */
   sendFrom(maxBytes: number, read: (buffer: Uint8Array, offset: number, length: number) => number): number {
     if (this.closed) return 0;
-    assert(maxBytes <= this.credit && maxBytes <= MAX_STREAM_BODY_BYTES, 'a stream sends within its credit');
-    const record = frameRoom(this.id, MuxType.Data, maxBytes);
+    this.check(maxBytes);
+    const record = this.owner.takeRoom();
     const count = read(record, BODY_OFFSET, maxBytes);
-    if (count <= 0) return count;
+    if (count >= KEEP_ROOM_BYTES) {
+      putFrameHeader(record, this.id, MuxType.Data);
+      this.sendData(record, count);
+      return count;
+    }
+    this.owner.returnRoom(record);
+    if (count > 0) this.send(record.subarray(BODY_OFFSET, BODY_OFFSET + count));
+    return count;
+  }
+
+  private check(count: number): void {
+    assert(count <= this.credit && count <= MAX_STREAM_BODY_BYTES, 'a stream sends within its credit');
+  }
+
+  private sendData(record: Uint8Array, count: number): void {
     this.credit -= count;
     this.owner.transmit(record, MUX_HEADER_BYTES + count);
-    return count;
   }
 
   /** Bytes of `onData` have been passed on; the peer may send as many again. */

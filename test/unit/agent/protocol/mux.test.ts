@@ -262,6 +262,15 @@ describe('a stream', () => {
     expect(seen.bytes).toBe(3);
   });
 
+  it('queues no more than it read', () => {
+    const { open, guestLink } = pair();
+    const [, far] = open();
+    const sizes: number[] = [];
+    guestLink.sendRecord = (record) => sizes.push(record.buffer.byteLength) > 0;
+    for (const count of [1, 1, 100, 40_000, 1]) far.whenWritable((max) => far.sendFrom(max, () => count));
+    expect(sizes).toEqual([14, 14, 113, 65_549, 14]);
+  });
+
   it('has a bounded number of companions', () => {
     const { host, guest } = pair();
     for (let index = 0; index < MAX_STREAMS; index++) guest.accept(host.open().id);
