@@ -13,7 +13,7 @@ import { Json } from './json.ts';
 import { FileBytes } from './layer/file-bytes.ts';
 import { detectCompression } from './layer/stream.ts';
 import { type ImageLimits, MAX_MANIFEST_BYTES } from './limits.ts';
-import { formatReference, type ImageSource, parseReference } from './reference.ts';
+import { type ArchiveSource, formatReference, parseReference } from './reference.ts';
 import type { StorePaths } from './store/paths.ts';
 import { TarError } from './tar/header.ts';
 import { readTar } from './tar/reader.ts';
@@ -21,7 +21,7 @@ import { withWorkplace } from './workplace.ts';
 
 /** One image of an archive. */
 export interface ArchivedImage {
-  readonly source: ImageSource & { readonly path: string };
+  readonly source: ArchiveSource;
   /** In full. */
   readonly names: readonly string[];
 }
@@ -136,7 +136,7 @@ function ociImages(transport: 'oci' | 'oci-archive', path: string, document: Buf
 }
 
 /** The names for an image that a person pointed at: what its reference in the archive says. */
-export function namesOfSource(source: ImageSource & { readonly path: string }): string[] {
+export function namesOfSource(source: ArchiveSource): string[] {
   return source.image === '' ? [] : [nameIn(source.path, source.image)];
 }
 

@@ -8,7 +8,7 @@ import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import { type Digest, digestOf, hexOf } from './digest.ts';
 import { choosePlatform, type Descriptor, decodeManifest, type Manifest } from './manifest.ts';
 import type { OnProgress } from './progress.ts';
-import { formatReference, type ImageSource, type Reference } from './reference.ts';
+import { type ArchiveSource, formatReference, type Reference } from './reference.ts';
 import { copyImage, dockerName, inspectManifest, type RegistryAccess } from './skopeo.ts';
 import { hasBlob, importBlob, writeBlob } from './store/blobs.ts';
 import { withLock } from './store/lock.ts';
@@ -70,7 +70,7 @@ export async function fetchFromRegistry(
 /** Copies one image out of an archive or a layout. */
 export async function fetchFromArchive(
   paths: StorePaths,
-  source: ImageSource & { readonly path: string },
+  source: ArchiveSource,
   options: FetchOptions,
 ): Promise<Fetched> {
   return await withWorkplace(paths, async (directory) => {

@@ -17,14 +17,19 @@ export interface Reference {
 }
 
 /** Where an image is copied from. */
-export type ImageSource =
-  | { readonly transport: 'docker'; readonly reference: Reference }
-  | {
-      readonly transport: 'docker-archive' | 'oci' | 'oci-archive';
-      readonly path: string;
-      /** Image in the archive: '' for its only one. */
-      readonly image: string;
-    };
+export type ImageSource = RegistrySource | ArchiveSource;
+
+export interface RegistrySource {
+  readonly transport: 'docker';
+  readonly reference: Reference;
+}
+
+export interface ArchiveSource {
+  readonly transport: 'docker-archive' | 'oci' | 'oci-archive';
+  readonly path: string;
+  /** Image in the archive: '' for its only one. */
+  readonly image: string;
+}
 
 const DEFAULT_REGISTRY = 'docker.io';
 const DEFAULT_TAG = 'latest';

@@ -83,7 +83,7 @@ async function makeTemplate(paths: StorePaths, template: string, size: number): 
         await file.truncate(size);
         await run('mkfs.ext4', [...MKFS, '-d', content, temporary], {
           timeoutMs: TOOL_TIMEOUT_MS,
-          env: { PATH: `${process.env['PATH']}:/usr/sbin:/sbin` },
+          env: { PATH: `${process.env.PATH}:/usr/sbin:/sbin` },
         });
         await file.sync();
         const runs = await findData(temporary);

@@ -183,7 +183,7 @@ class Builder {
   }
 }
 
-function portableAttributes(attributes: Attributes): unknown {
+function portableAttributes(attributes: Attributes): object {
   const { mode, uid, gid, mtime } = attributes;
   return {
     mode,
@@ -203,7 +203,8 @@ function inodeOf(entry: LayerEntry, source: number): Inode {
   const attributes = attributesOf(entry);
   switch (entry.kind) {
     case 'symlink':
-      return { ...attributes, kind: 'symlink', target: entry.target };
+      // Linux knows no other mode of a symlink, whatever the archive says.
+      return { ...attributes, mode: 0o777, kind: 'symlink', target: entry.target };
     case 'char':
     case 'block':
       return { ...attributes, kind: entry.kind, major: entry.major, minor: entry.minor };
