@@ -60,7 +60,7 @@ export function composeCommandLine(input: CommandLineInput): CommandLine {
   const helperFd = fds.add({ kind: 'pair', name: 'qmp-fd' });
   const parts: Part[] = [
     devices.memory(config.memoryMib, input.restoreFrom === undefined ? undefined : JAIL_MEMORY),
-    ...(bus === 'pci' ? devices.rootPorts() : []),
+    ...(bus === 'pci' ? [devices.slotsBridge()] : []),
     ...devices.serial(bus, serialFds),
     ...devices.rng(bus),
     ...devices.balloon(bus),

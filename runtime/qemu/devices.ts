@@ -3,13 +3,22 @@
  * it knows neither the command line nor the monitor.
  */
 import type { Part, PartObject } from './parts.ts';
-import { diskPort, FIXED, nicPort, PORTS, type Port, sharePort } from './slots.ts';
+import {
+  balloonPlace,
+  diskPlace,
+  nicPlace,
+  onRootBus,
+  type Place,
+  ROOT_BUS,
+  SLOTS_BUS,
+  sharePlace,
+} from './slots.ts';
 
 /** Names of the agent's virtio-serial ports: the guest finds them in /sys/class/virtio-ports. */
 export const CONTROL_PORT = 'org.tskata.control';
 export const BYTES_PORT = 'org.tskata.bytes';
 
-/** Where a device sits: on the PCI root bus, behind a root port, or wherever virtio-mmio has a place. */
+/** How virtio devices are attached: at a PCI address, or wherever virtio-mmio has a place. */
 export type Bus = 'pci' | 'mmio';
 
 /** Id of the memory backend; `-machine memory-backend=` names it. */
@@ -27,21 +36,13 @@ export function memory(memoryMib: number, file: string | undefined): Part {
     : { kind: 'object', value: { 'qom-type': 'memory-backend-file', ...common, 'mem-path': file } };
 }
 
-/** The hotplug slots. No I/O window: virtio needs none, and sixteen would use up the port space. */
-export function rootPorts(): Part[] {
-  return PORTS.map((port) => ({
-    kind: 'device',
-    value: {
-      driver: 'pcie-root-port',
-      id: port.id,
-      bus: 'pcie.0',
-      addr: port.address,
-      chassis: 1,
-      slot: port.chassisSlot,
-      multifunction: port.multifunction,
-      'io-reserve': 0,
-    },
-  }));
+/**
+ * The bridge with the hotplug slots. ACPI does the plugging, as it does for the whole machine: the bridge's own
+ * controller (SHPC) and its interrupts would only be probed in vain.
+ */
+export function slotsBridge(): Part {
+  const properties = { chassis_nr: 1, shpc: false, msi: 'off' };
+  return { kind: 'device', value: { driver: 'pci-bridge', id: SLOTS_BUS, ...onRootBus(ROOT_BUS.slots), ...properties } };
 }
 
 /** Descriptors of the sockets that carry the agent's two ports and the console. */
@@ -57,7 +58,7 @@ export function serial(bus: Bus, fds: SerialDescriptors): Part[] {
     { kind: 'inherited-socket', id: 'console', fd: fds.console },
     { kind: 'inherited-socket', id: 'control', fd: fds.control },
     { kind: 'inherited-socket', id: 'bytes', fd: fds.bytes },
-    virtio(bus, 'virtio-serial', 'serial', FIXED.agent, { max_ports: 4 }),
+    virtio(bus, 'virtio-serial', 'serial', onRootBus(ROOT_BUS.agent), { max_ports: 4 }),
     { kind: 'device', value: { driver: 'virtconsole', id: 'console', chardev: 'console', bus: 'serial.0', nr: 0 } },
     {
       kind: 'device',
@@ -74,18 +75,19 @@ export function serial(bus: Bus, fds: SerialDescriptors): Part[] {
 export function rng(bus: Bus): Part[] {
   return [
     { kind: 'object', value: { 'qom-type': 'rng-random', id: 'rng', filename: '/dev/urandom' } },
-    virtio(bus, 'virtio-rng', 'rng', FIXED.rng, { rng: 'rng', 'max-bytes': 16_384, period: 1000 }),
+    virtio(bus, 'virtio-rng', 'rng', onRootBus(ROOT_BUS.rng), { rng: 'rng', 'max-bytes': 16_384, period: 1000 }),
   ];
 }
 
 /** Gives freed pages back to the host by itself, and shrinks rather than letting the guest run out of memory. */
 export function balloon(bus: Bus): Part[] {
-  return [virtio(bus, 'virtio-balloon', 'balloon', FIXED.balloon, { 'free-page-reporting': true, 'deflate-on-oom': true })];
+  const properties = { 'free-page-reporting': true, 'deflate-on-oom': true };
+  return [virtio(bus, 'virtio-balloon', 'balloon', balloonPlace(), properties)];
 }
 
 /** Tells us of a kernel panic as an event. PCI only. */
 export function panicNotifier(): Part[] {
-  return [{ kind: 'device', value: { driver: 'pvpanic-pci', id: 'panic', bus: 'pcie.0', addr: address(FIXED.panic) } }];
+  return [{ kind: 'device', value: { driver: 'pvpanic-pci', id: 'panic', ...onRootBus(ROOT_BUS.panic) } }];
 }
 
 /** A disk in a slot. */
@@ -123,7 +125,7 @@ export function disk(bus: Bus, part: DiskPart): Part[] {
       },
     },
     { kind: 'blockdev', value: { driver: 'raw', 'node-name': `${id}-raw`, file: `${id}-file`, ...common } },
-    behindPort(bus, 'virtio-blk', id, diskPort(part.slot), {
+    virtio(bus, 'virtio-blk', id, diskPlace(part.slot), {
       drive: `${id}-raw`,
       'num-queues': Math.min(part.vcpus, 4),
       'queue-size': 256,
@@ -141,7 +143,7 @@ export function share(index: number, tag: string, socket: string): Part[] {
   const id = `share${index}`;
   return [
     { kind: 'socket', id, path: socket },
-    behindPort('pci', 'vhost-user-fs', id, sharePort(index), { chardev: id, tag, 'queue-size': 512 }),
+    virtio('pci', 'vhost-user-fs', id, sharePlace(index), { chardev: id, tag, 'queue-size': 512 }),
   ];
 }
 
@@ -159,24 +161,12 @@ export function tapNic(mac: string, fd: number, vhostFd: number | undefined): Pa
 
 /** No boot ROM: the guest never boots from the network, and loading one costs time. */
 function nicDevice(mac: string): Part {
-  return behindPort('pci', 'virtio-net', 'nic', nicPort(), { netdev: 'net', mac, romfile: '' });
+  return virtio('pci', 'virtio-net', 'nic', nicPlace(), { netdev: 'net', mac, romfile: '' });
 }
 
-/** A virtio device on the root bus. Legacy is off everywhere: the guest kernel has no driver for it. */
-function virtio(bus: Bus, name: string, id: string, device: number, properties: PartObject): Part {
-  const place: PartObject =
-    bus === 'pci'
-      ? { driver: `${name}-pci`, id, bus: 'pcie.0', addr: address(device), 'disable-legacy': 'on' }
-      : { driver: `${name}-device`, id };
-  return { kind: 'device', value: { ...place, ...properties } };
-}
-
-function behindPort(bus: Bus, name: string, id: string, port: Port, properties: PartObject): Part {
-  const place: PartObject =
-    bus === 'pci' ? { driver: `${name}-pci`, id, bus: port.id, addr: '00.0' } : { driver: `${name}-device`, id };
-  return { kind: 'device', value: { ...place, ...properties } };
-}
-
-function address(device: number): string {
-  return `${device.toString(16).padStart(2, '0')}.0`;
+/** A virtio device. Legacy is off everywhere: the guest kernel has no driver for it. */
+function virtio(bus: Bus, name: string, id: string, place: Place, properties: PartObject): Part {
+  const head: PartObject =
+    bus === 'pci' ? { driver: `${name}-pci`, id, ...place, 'disable-legacy': 'on' } : { driver: `${name}-device`, id };
+  return { kind: 'device', value: { ...head, ...properties } };
 }

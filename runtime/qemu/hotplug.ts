@@ -12,7 +12,7 @@ import { type Part, partToQmp, partToUndo } from './parts.ts';
 import type { ProcessHost } from './process-host.ts';
 import type { QmpClient } from './qmp/client.ts';
 import { own, type QmpObject } from './qmp/decoder.ts';
-import { diskPort, pathBehind, sharePort } from './slots.ts';
+import { diskPlace, pathOf, sharePlace } from './slots.ts';
 import type { ShareDaemons } from './virtiofsd.ts';
 
 /** The guest lets a device go within milliseconds, or never. */
@@ -45,12 +45,12 @@ export class Hotplug {
   }
 
   diskPath(slot: number): string {
-    return pathBehind(diskPort(slot));
+    return pathOf(diskPlace(slot));
   }
 
   async attachDisk(config: DiskConfig): Promise<void> {
     const { slot, path, readOnly } = config;
-    diskPort(slot);
+    diskPlace(slot);
     if (this.#disks.has(slot)) throw new TskataError(Code.AlreadyExists, `attach disk ${path}: slot ${slot} is taken`);
     const hostDevice = (await describeDisk(path)).hostDevice;
     this.#disks.set(slot, { config, hostDevice });
@@ -86,7 +86,7 @@ export class Hotplug {
       throw new TskataError(Code.AlreadyExists, `attach share ${config.directory}: tag ${config.tag} is taken`);
     }
     const index = this.#shareCount;
-    sharePort(index);
+    sharePlace(index);
     this.#shareCount += 1;
     this.#tags.add(config.tag);
     try {

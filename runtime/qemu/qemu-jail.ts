@@ -23,8 +23,6 @@ export function qemuSpec(program: QemuProgram, line: CommandLine, files: QemuFil
     { source: files.config.kernel, target: JAIL_KERNEL, readOnly: true },
     { source: files.config.initrd, target: JAIL_INITRD, readOnly: true },
     { source: files.socketDirectory, target: JAIL_SOCKETS, readOnly: true },
-    { source: '/dev/urandom', target: '/dev/urandom', readOnly: true, device: true },
-    { source: '/dev/null', target: '/dev/null', readOnly: false, device: true },
   ];
   if (files.memoryFile !== undefined) binds.push({ source: files.memoryFile, target: JAIL_MEMORY, readOnly: false });
   if (files.accelerator === 'kvm') {

@@ -18,7 +18,7 @@ import type { ProcessHostFactory } from './process-host.ts';
 import { loadProfile, type MachineProfile } from './profile.ts';
 import { continueSaved } from './restore.ts';
 import { checkRecord } from './saved.ts';
-import { diskPort, MAX_SHARES } from './slots.ts';
+import { diskPlace, MAX_SHARES } from './slots.ts';
 
 /** Less does not hold the kernel, the agent and their page tables. */
 export const MIN_MEMORY_MIB = 64;
@@ -64,7 +64,7 @@ async function prepare(options: QemuFactoryOptions, config: VmConfig): Promise<L
   await assertReadable('initrd', config.initrd, 'build it, or name another');
   const hostDevices = new Set<string>();
   for (const disk of config.disks) {
-    diskPort(disk.slot);
+    diskPlace(disk.slot);
     if ((await describeDisk(disk.path)).hostDevice) hostDevices.add(disk.path);
   }
   const facts = await options.facts();
