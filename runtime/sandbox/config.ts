@@ -28,8 +28,8 @@ export interface SandboxOptions {
   readonly network: NetworkOptions;
   /** Where init's output is kept, and the size at which it is rotated, in bytes. */
   readonly logFile?: { readonly path: string; readonly maxBytes: number };
-  /** Nobody will call Delete: the sandbox ends with its container. */
-  readonly detached: boolean;
+  /** Set: nobody will call Delete, the sandbox ends with its container; what becomes of its record and log. */
+  readonly detached?: 'keep' | 'remove';
   readonly memoryMib?: number;
   readonly vcpus?: number;
 }
@@ -61,6 +61,10 @@ const KNOWN = new Set<string>([
   names.DETACHED,
   names.SANDBOX_MEMORY,
   names.SANDBOX_VCPUS,
+  // What the command line notes for itself.
+  'io.tskata.name',
+  'io.tskata.stop-signal',
+  'io.tskata.stop-timeout',
 ]);
 
 /** Reads the annotations of a configuration. Throws InvalidArgument naming the annotation. */
@@ -72,6 +76,7 @@ export function readOptions(annotations: Readonly<Record<string, string>>): Sand
     Object.hasOwn(annotations, name) ? annotations[name] : undefined;
   const path = value(names.LOG_PATH);
   if (path !== undefined && !isAbsolute(path)) throw refused(names.LOG_PATH, 'not an absolute path');
+  const detached = value(names.DETACHED);
   const memoryMib = integer(names.SANDBOX_MEMORY, value(names.SANDBOX_MEMORY), MIN_MEMORY_MIB, MAX_MEMORY_MIB);
   const vcpus = integer(names.SANDBOX_VCPUS, value(names.SANDBOX_VCPUS), 1, MAX_VCPUS);
   const maxBytes =
@@ -83,7 +88,7 @@ export function readOptions(annotations: Readonly<Record<string, string>>): Sand
       nameServers: nameServers(value(names.DNS)),
     },
     ...(path === undefined ? {} : { logFile: { path, maxBytes } }),
-    detached: oneOf(names.DETACHED, value(names.DETACHED) ?? 'false', ['true', 'false']) === 'true',
+    ...(detached === undefined ? {} : { detached: oneOf(names.DETACHED, detached, ['keep', 'remove']) }),
     ...(memoryMib === undefined ? {} : { memoryMib }),
     ...(vcpus === undefined ? {} : { vcpus }),
   };

@@ -100,6 +100,11 @@ export class Sandbox {
     return this.#containers.size === 0 && this.#reserved.size === 0;
   }
 
+  /** Whether an id is in use, by a container or by one being created. */
+  has(id: string): boolean {
+    return this.#containers.has(id) || this.#reserved.has(id);
+  }
+
   /** Throws NotFound for an id that is unknown or still being created. */
   container(id: string): Container {
     const entry = this.#containers.get(id);
@@ -112,7 +117,7 @@ export class Sandbox {
    * and the id is free again.
    */
   async create(request: CreateRequest): Promise<Container> {
-    if (this.#containers.has(request.id) || this.#reserved.has(request.id)) {
+    if (this.has(request.id)) {
       throw new TskataError(Code.AlreadyExists, `container ${request.id} already exists`);
     }
     if (!isAbsolute(request.bundle))

@@ -10,6 +10,8 @@ export interface TaskContext {
   readonly log: Logger;
   /** Called before a Create begins: whoever makes something keeps the shim from ending. */
   readonly onCreating: (id: string, bundle: string) => void;
+  /** That Create has failed, and nothing of it is left. */
+  readonly onCreateFailed: (id: string) => void;
   /** Ends the sandbox and this shim; resolves when the answer may be sent. */
   readonly shutdown: () => Promise<void>;
 }

@@ -15,15 +15,22 @@ export function lifecycleHandlers(context: TaskContext): Lifecycle {
   return {
     create: async (request) => {
       refuseUnsupported(request);
-      context.onCreating(request.id, request.bundle);
-      const container = await sandbox.create({
-        id: request.id,
-        bundle: request.bundle,
-        rootfs: request.rootfs.map(({ type, source, options }) => ({ type, source, options })),
-        stdio: stdioPaths(request),
-        openIo: (paths, { logFile }) => openProcessIo(paths, { namespace, containerId: request.id, logFile }),
-      });
-      return { pid: container.init.pid };
+      const { id, bundle } = request;
+      if (sandbox.has(id)) throw new TskataError(Code.AlreadyExists, `container ${id} already exists`);
+      context.onCreating(id, bundle);
+      try {
+        const container = await sandbox.create({
+          id,
+          bundle,
+          rootfs: request.rootfs.map(({ type, source, options }) => ({ type, source, options })),
+          stdio: stdioPaths(request),
+          openIo: (paths, { logFile }) => openProcessIo(paths, { namespace, containerId: id, logFile }),
+        });
+        return { pid: container.init.pid };
+      } catch (error) {
+        context.onCreateFailed(id);
+        throw error;
+      }
     },
 
     start: async ({ id, execId }) => {

@@ -1,0 +1,88 @@
+/**
+ * Owns the putting together of a shim: the one place that knows QEMU, the keeper and the Task API at once. What it is
+ * and whom it serves comes over descriptor 4; the listening socket is descriptor 3.
+ */
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { connectAgent } from '../../runtime/agent-client/agent-connection.ts';
+import { nodeClock } from '../../runtime/host/clock.ts';
+import { type FileLogger, openFileLogger } from '../../runtime/host/log.ts';
+import { probeHost } from '../../runtime/qemu/probe.ts';
+import { createQemuFactory } from '../../runtime/qemu/qemu.ts';
+import { StateStore } from '../../runtime/state/store.ts';
+import { type Assign, readAssign } from '../assign.ts';
+import { SandboxKeeper } from '../keeper.ts';
+import { createNetworks } from '../networks.ts';
+import { Records } from '../records.ts';
+import { Shim } from '../shim.ts';
+import { noPublisher, TtrpcPublisher } from '../task/publisher.ts';
+
+const LISTENER_FD = 3;
+const ASSIGN_FD = 4;
+/** Programs and guest files lie beside this bundle. */
+const LIB = import.meta.dirname;
+
+/** Serves until the sandbox has ended, then ends the process. */
+export async function serve(): Promise<void> {
+  // A closed terminal and a reader that went away are no reason to end a sandbox.
+  process.on('SIGHUP', () => undefined);
+  process.on('SIGPIPE', () => undefined);
+  const assign = await readAssign(ASSIGN_FD);
+  const store = new StateStore(assign.runRoot);
+  const directory = store.prepare(assign.namespace, assign.id);
+  const log = openFileLogger(join(directory, 'shim.log'), { debug: assign.debug });
+  const shim = createShim(assign, store, directory, log);
+  process.on('SIGTERM', () => void shim.shutdown('SIGTERM'));
+  process.on('SIGINT', () => void shim.shutdown('SIGINT'));
+  process.on('uncaughtException', (error) => {
+    // A mistake of ours: nothing can be promised any more but that nothing is left behind.
+    log.error('uncaught exception', { error: error.stack ?? String(error) });
+    void shim.shutdown('uncaught exception');
+  });
+  log.info('serving', { namespace: assign.namespace, id: assign.id, pid: process.pid });
+  await shim.ended;
+  log.info('ended');
+  log.close();
+  process.exit(0);
+}
+
+function createShim(assign: Assign, store: StateStore, directory: string, log: FileLogger): Shim {
+  const clock = nodeClock;
+  const keeper = new SandboxKeeper({ helper: join(LIB, 'tskata-helper'), runRoot: assign.runRoot, log });
+  const vmFactory = createQemuFactory({
+    configDirectory: join(LIB, 'qemu-configs'),
+    stateDirectory: directory,
+    facts: () => probeHost({ runRoot: assign.runRoot }),
+    processHost: () => keeper.processHost(),
+    clock,
+  });
+  const server = createServer();
+  server.listen({ fd: LISTENER_FD });
+  return new Shim({
+    assign,
+    server,
+    sandbox: {
+      vmFactory,
+      connectGuest: connectAgent,
+      hostMounts: keeper.mounts,
+      networks: createNetworks(keeper, join(assign.runRoot, '.libraries'), log),
+    },
+    sandboxConfig: {
+      id: assign.id,
+      shareRoot: join(directory, 'share'),
+      kernel: join(LIB, 'guest/vmlinuz'),
+      initrd: join(LIB, 'guest/initrd.img'),
+      profile: 'auto',
+      debug: assign.debug,
+    },
+    publisher:
+      assign.ttrpcAddress === ''
+        ? noPublisher
+        : new TtrpcPublisher(assign.ttrpcAddress, assign.namespace, { clock, log }),
+    records: new Records(assign, store, () => keeper.pid),
+    store,
+    clock,
+    log,
+    release: () => keeper.close(),
+  });
+}

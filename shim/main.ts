@@ -1,0 +1,4 @@
+/** The shim's entry: everything else is in `commands/serve.ts`. */
+import { serve } from './commands/serve.ts';
+
+await serve();

@@ -1,0 +1,172 @@
+/**
+ * Owns one shim: the listening socket, its connections, the sandbox behind them, and when all of it ends. Keeps no
+ * process-global state: one process could hold several. Refuses to know QEMU; `commands/serve.ts` hands everything in.
+ */
+import { rmSync } from 'node:fs';
+import type { Server, Socket } from 'node:net';
+import { join } from 'node:path';
+import type { Clock } from '../agent/protocol/channel.ts';
+import { Code } from '../agent/protocol/errors.ts';
+import { MAX_TTRPC_MESSAGE_BYTES } from '../agent/protocol/limits.ts';
+import type { Binding } from '../agent/protocol/service.ts';
+import { ChannelPipe } from '../agent/protocol/ttrpc/pipe.ts';
+import { TtrpcServer } from '../agent/protocol/ttrpc/server.ts';
+import type { Logger } from '../runtime/host/log.ts';
+import { socketChannel } from '../runtime/host/socket-channel.ts';
+import { readOptions } from '../runtime/sandbox/config.ts';
+import type { SandboxEvent } from '../runtime/sandbox/events.ts';
+import { Sandbox, type SandboxConfig, type SandboxParts } from '../runtime/sandbox/sandbox.ts';
+import type { StateStore } from '../runtime/state/store.ts';
+import type { Assign } from './assign.ts';
+import type { Records } from './records.ts';
+import { topicEvent } from './task/events.ts';
+import type { Publisher } from './task/publisher.ts';
+import { taskBindings } from './task/service.ts';
+
+/** Nobody created anything: whoever started us is gone. */
+const UNUSED_MS = 60_000;
+/** The last container was deleted and nobody said Shutdown; a next one may come. */
+const IDLE_MS = 15_000;
+/** A caller reads the answer to its Shutdown before the socket closes. */
+const LAST_ANSWER_MS = 50;
+
+/** What a shim works with. */
+export interface ShimParts {
+  readonly assign: Assign;
+  readonly server: Server;
+  readonly sandbox: Omit<SandboxParts, 'listener' | 'clock' | 'log'>;
+  readonly sandboxConfig: SandboxConfig;
+  readonly publisher: Publisher;
+  readonly records: Records;
+  readonly store: StateStore;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Gives back what was made for the sandbox (the keeper), after its end. */
+  readonly release: () => Promise<void>;
+}
+
+export class Shim {
+  readonly sandbox: Sandbox;
+  /** Resolves when everything is gone and the process may exit. */
+  readonly ended: Promise<void>;
+  readonly #parts: ShimParts;
+  readonly #bindings: readonly Binding[];
+  readonly #sockets = new Set<Socket>();
+  readonly #end = Promise.withResolvers<void>();
+  #cancelIdle: () => void;
+  #shutdown: Promise<void> | undefined;
+  /** Remove record and log of a detached container at the end. */
+  #forget = false;
+
+  constructor(parts: ShimParts) {
+    this.#parts = parts;
+    this.ended = this.#end.promise;
+    const { clock, log } = parts;
+    this.sandbox = new Sandbox(parts.sandboxConfig, {
+      ...parts.sandbox,
+      clock,
+      log,
+      listener: (event) => this.#follow(event),
+    });
+    this.#bindings = taskBindings({
+      sandbox: this.sandbox,
+      namespace: parts.assign.namespace,
+      shimPid: process.pid,
+      log,
+      onCreating: (id, bundle) => this.#creating(id, bundle),
+      onCreateFailed: (id) => this.#createFailed(id),
+      shutdown: () => this.shutdown('asked'),
+    });
+    this.#cancelIdle = this.#arm(UNUSED_MS);
+    parts.server.on('connection', (socket) => this.#serve(socket));
+  }
+
+  /** Ends the sandbox and this shim. Resolves when the machine is gone; `ended` follows. Idempotent. */
+  shutdown(reason: string): Promise<void> {
+    this.#shutdown ??= this.#stop(reason);
+    return this.#shutdown;
+  }
+
+  async #stop(reason: string): Promise<void> {
+    const { log, assign, store } = this.#parts;
+    log.info('shutting down', { reason });
+    this.#cancelIdle();
+    await this.sandbox.destroy();
+    await this.#parts.release();
+    if (this.#forget) {
+      store.remove(assign.namespace, assign.id);
+      rmSync(join(assign.libRoot, 'containers', assign.namespace, assign.id), { recursive: true, force: true });
+    } else if (assign.containerdAddress !== '') {
+      store.remove(assign.namespace, assign.id);
+    }
+    // The caller's answer goes out first, then nobody new comes in.
+    this.#parts.clock.timer(LAST_ANSWER_MS, () => void this.#close());
+  }
+
+  async #close(): Promise<void> {
+    const { server, publisher, assign } = this.#parts;
+    server.close();
+    rmSync(assign.socketPath, { force: true });
+    await publisher.drain();
+    publisher.close();
+    for (const socket of this.#sockets) socket.destroy();
+    this.#end.resolve();
+  }
+
+  #serve(socket: Socket): void {
+    const { clock, log } = this.#parts;
+    this.#sockets.add(socket);
+    socket.once('close', () => this.#sockets.delete(socket));
+    const channel = socketChannel(socket);
+    const server = new TtrpcServer(new ChannelPipe(channel, MAX_TTRPC_MESSAGE_BYTES), this.#bindings, clock, {
+      onCall: (method, durationMs, code, message) => {
+        const fields = { method, durationMs: Math.round(durationMs), code };
+        if (code === Code.Ok) log.debug('call', fields);
+        else log.info('call failed', { ...fields, error: message });
+      },
+    });
+    server.onEnd = () => socket.destroy();
+    channel.setReading(true);
+  }
+
+  #creating(id: string, bundle: string): void {
+    this.#cancelIdle();
+    this.#parts.records.creating(id, bundle);
+  }
+
+  #createFailed(id: string): void {
+    this.#parts.records.failed(id);
+    if (this.sandbox.idle) this.#cancelIdle = this.#arm(IDLE_MS);
+  }
+
+  #follow(event: SandboxEvent): void {
+    const { records, publisher, log } = this.#parts;
+    records.follow(event);
+    publisher.publish(topicEvent(event));
+    const process = 'process' in event ? event.process.execId : '';
+    const exit = 'exit' in event ? { status: event.exit.status, oomKilled: event.exit.oomKilled, reason: event.exit.reason } : {};
+    log.info('transition', { event: event.type, container: event.container.id, process, ...exit });
+    if (event.type === 'exited' && event.process === event.container.init) this.#exited(event);
+    if (event.type === 'deleted' && event.process === event.container.init && this.#shutdown === undefined) {
+      this.#cancelIdle = this.#arm(IDLE_MS);
+    }
+  }
+
+  /** Nobody waits for a detached container: its end is the end of the sandbox. */
+  #exited(event: SandboxEvent & { type: 'exited' }): void {
+    const { detached } = readOptions(event.container.spec.annotations ?? {});
+    if (detached === undefined) return;
+    this.#forget = detached === 'remove';
+    const { id } = event.container;
+    void event.process.exited
+      .then(() => event.container.lock.run(() => this.sandbox.delete(id)))
+      .catch((error) => this.#parts.log.warn('detached container not deleted', { error: String(error) }))
+      .then(() => this.shutdown('the detached container has ended'));
+  }
+
+  #arm(timeMs: number): () => void {
+    return this.#parts.clock.timer(timeMs, () => {
+      if (this.sandbox.idle) void this.shutdown('idle');
+    });
+  }
+}
