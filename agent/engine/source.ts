@@ -3,7 +3,7 @@
  * no dependency of package.json: nothing of the package's JavaScript or binaries is used, and no install script runs.
  */
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { cached } from './cache.ts';
 import { runTool } from './run.ts';
@@ -18,10 +18,10 @@ const SUBDIRECTORY = 'package/deps/quickjs_2021_03_27';
 export async function engineSource(): Promise<string> {
   const key = createHash('sha256').update(SOURCE_INTEGRITY).digest('hex');
   const directory = await cached('engine-source', key, async (temporary) => {
-    const packed = JSON.parse(
-      await runTool('npm', ['pack', PACKAGE, '--json', '--ignore-scripts', '--pack-destination', temporary], temporary),
-    ) as [{ filename: string }];
-    const tarball = join(temporary, packed[0].filename);
+    await runTool('npm', ['pack', PACKAGE, '--ignore-scripts', '--pack-destination', temporary], temporary);
+    const name = (await readdir(temporary)).find((file) => file.endsWith('.tgz'));
+    if (name === undefined) throw new Error(`engine source ${PACKAGE}: npm pack left no tarball`);
+    const tarball = join(temporary, name);
     const digest = createHash('sha512')
       .update(await readFile(tarball))
       .digest('base64');
@@ -29,6 +29,7 @@ export async function engineSource(): Promise<string> {
       throw new Error(`engine source ${PACKAGE}: its hash is sha512-${digest}, expected ${SOURCE_INTEGRITY}`);
     }
     await runTool('tar', ['-xzf', tarball, '-C', temporary, SUBDIRECTORY]);
+    await rm(tarball);
   });
   return join(directory, SUBDIRECTORY);
 }

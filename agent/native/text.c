@@ -114,8 +114,9 @@ static const uint8_t *first_malformed(const uint8_t *at, const uint8_t *end)
     size_t bad, length;
 
     while (at < end) {
-        if (*at < 0x80) {
-            at++;
+        uint64_t eight;
+        if (end - at >= 8 && (memcpy(&eight, at, 8), (eight & 0x8080808080808080) == 0)) {
+            at += 8;
             continue;
         }
         length = sequence_length(at, end, &bad);

@@ -38,6 +38,11 @@ export interface SeccompRule {
 /** A whole filter: default action, extra architectures, rules. Unknown syscall names are skipped, as runc does. */
 export interface SeccompSource {
   readonly defaultAction: number;
+  /**
+   * SCMP_ACT_* value for calls with a number above every named one: calls of a later time than the filter. Missing: the
+   * default action. ENOSYS lets a C library fall back to the call that it used before.
+   */
+  readonly unknownAction?: number;
   readonly architectures: readonly string[];
   readonly rules: readonly SeccompRule[];
 }

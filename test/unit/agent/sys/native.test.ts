@@ -16,7 +16,7 @@ let program = '';
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'tskata-native-'));
   program = join(directory, 'cases');
-  await buildNative({ name: 'cases', entry: join(import.meta.dirname, 'native/main.ts'), outFile: program });
+  await buildNative({ name: 'cases', entry: join(import.meta.dirname, 'fixtures/main.ts'), outFile: program });
 }, 600_000);
 
 afterAll(() => rm(directory, { recursive: true, force: true }));
@@ -115,7 +115,7 @@ describe('program', () => {
 
   test('is built once', async () => {
     const started = performance.now();
-    await buildNative({ name: 'cases', entry: join(import.meta.dirname, 'native/main.ts'), outFile: program });
+    await buildNative({ name: 'cases', entry: join(import.meta.dirname, 'fixtures/main.ts'), outFile: program });
     expect(performance.now() - started).toBeLessThan(1000);
   });
 });
