@@ -70,7 +70,7 @@ function createShim(assign: Assign, store: StateStore, directory: string, log: F
     sandboxConfig: {
       id: assign.id,
       shareRoot: join(directory, 'share'),
-      kernel: join(LIB, 'guest/vmlinuz'),
+      kernel: join(LIB, 'guest/vmlinux'),
       initrd: join(LIB, 'guest/initrd.img'),
       profile: 'auto',
       debug: assign.debug,
