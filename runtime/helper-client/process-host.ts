@@ -5,7 +5,7 @@
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import type { Descriptor, Jail, SpawnRequest } from '../../agent/protocol/generated/helper.ts';
 import type { Init } from '../../agent/protocol/message.ts';
-import type { Child, ChildDescriptor, ChildJail, ChildSpec, ProcessHost } from '../qemu/process-host.ts';
+import type { Child, ChildDescriptor, ChildJail, ChildSpec, ProcessHost } from '../vm/process-host.ts';
 import type { Keeper } from './keeper.ts';
 
 /** Confining a program means some thousand calls in the child; the host may be busy. */

@@ -7,7 +7,7 @@ import * as devices from './devices.ts';
 import { kernelLine } from './kernel-params.ts';
 import { machineArgv } from './machine.ts';
 import { type Part, partToArgv } from './parts.ts';
-import type { ChildDescriptor } from './process-host.ts';
+import type { ChildDescriptor } from '../vm/process-host.ts';
 import type { MachineProfile } from './profile.ts';
 
 /** Paths as QEMU sees them in its own root. */

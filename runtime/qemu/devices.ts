@@ -143,7 +143,10 @@ export function share(index: number, tag: string, socket: string): Part[] {
   const id = `share${index}`;
   return [
     { kind: 'socket', id, path: socket },
-    virtio('pci', 'vhost-user-fs', id, sharePlace(index), { chardev: id, tag, 'queue-size': 512 }),
+    {
+      kind: 'device',
+      value: { driver: 'vhost-user-fs-pci', id, ...sharePlace(index), chardev: id, tag, 'queue-size': 512 },
+    },
   ];
 }
 

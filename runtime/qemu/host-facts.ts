@@ -1,7 +1,7 @@
 /**
  * The type of what is known about this host before a machine is started on it. `probe.ts` finds it out; others only read.
  */
-import type { ChildBind } from './process-host.ts';
+import type { ChildBind } from '../vm/process-host.ts';
 import type { VirtiofsdProgram } from './virtiofsd.ts';
 
 /** The oldest QEMU whose options we use (`-netdev stream`, Debian 12). */

@@ -9,7 +9,7 @@ import type { DiskConfig, ShareConfig, VmConfig } from '../vm/vm.ts';
 import { diskPart, fdsetOf, socketPath } from './cmdline.ts';
 import { disk, diskId, share } from './devices.ts';
 import { type Part, partToQmp, partToUndo } from './parts.ts';
-import type { ProcessHost } from './process-host.ts';
+import type { ProcessHost } from '../vm/process-host.ts';
 import type { QmpClient } from './qmp/client.ts';
 import { own, type QmpObject } from './qmp/decoder.ts';
 import { diskPlace, pathOf, sharePlace } from './slots.ts';

@@ -16,7 +16,7 @@ import { MachineEnded } from './failure.ts';
 import type { HostFacts } from './host-facts.ts';
 import { identityOf } from './identity.ts';
 import { Machine } from './machine-handle.ts';
-import type { Child, ProcessHost, ProcessHostFactory } from './process-host.ts';
+import type { Child, ProcessHost, ProcessHostFactory } from '../vm/process-host.ts';
 import type { MachineProfile } from './profile.ts';
 import { qemuSpec } from './qemu-jail.ts';
 import { openQmp, type QmpClient } from './qmp/client.ts';

@@ -7,7 +7,7 @@ import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import type { DiskConfig, ShareConfig, Vm, VmConfig, VmEnd } from '../vm/vm.ts';
 import { causeOfEvent, type Ending } from './ending.ts';
 import { Hotplug } from './hotplug.ts';
-import type { Child, ProcessHost } from './process-host.ts';
+import type { Child, ProcessHost } from '../vm/process-host.ts';
 import type { QmpClient } from './qmp/client.ts';
 import { own, type QmpObject } from './qmp/decoder.ts';
 import type { SavedIdentity } from './saved.ts';

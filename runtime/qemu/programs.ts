@@ -7,7 +7,7 @@ import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import { programFiles } from '../helper-client/libraries.ts';
 import { run } from '../host/process.ts';
 import { MIN_QEMU_VERSION, type QemuProgram } from './host-facts.ts';
-import type { ChildBind } from './process-host.ts';
+import type { ChildBind } from '../vm/process-host.ts';
 import type { VirtiofsdProgram } from './virtiofsd.ts';
 
 const QEMU_NAME = 'qemu-system-x86_64';

@@ -5,7 +5,7 @@
 import type { VmConfig } from '../vm/vm.ts';
 import { type CommandLine, JAIL_INITRD, JAIL_KERNEL, JAIL_MEMORY, JAIL_SOCKETS } from './cmdline.ts';
 import type { QemuProgram } from './host-facts.ts';
-import type { ChildBind, ChildSpec } from './process-host.ts';
+import type { ChildBind, ChildSpec } from '../vm/process-host.ts';
 
 /** Host paths that one machine's QEMU sees beside its program. */
 export interface QemuFiles {

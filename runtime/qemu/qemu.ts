@@ -14,7 +14,7 @@ import { describeDisk } from './hotplug.ts';
 import { identityOf } from './identity.ts';
 import { type LaunchInput, type Launched, launch } from './launch.ts';
 import type { Machine } from './machine-handle.ts';
-import type { ProcessHostFactory } from './process-host.ts';
+import type { ProcessHostFactory } from '../vm/process-host.ts';
 import { loadProfile, type MachineProfile } from './profile.ts';
 import { continueSaved } from './restore.ts';
 import { checkRecord } from './saved.ts';

@@ -10,7 +10,7 @@ import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import { JAIL_SOCKETS } from './cmdline.ts';
-import type { Child, ProcessHost } from './process-host.ts';
+import type { Child, ProcessHost } from '../vm/process-host.ts';
 import type { QmpClient } from './qmp/client.ts';
 import { isObject, own } from './qmp/decoder.ts';
 import { MEMORY_FILE, type SavedIdentity, STATE_FILE, writeRecord } from './saved.ts';

@@ -6,7 +6,7 @@ import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import type { ShareConfig } from '../vm/vm.ts';
-import type { ChildBind, ChildSpec, ProcessHost } from './process-host.ts';
+import type { ChildBind, ChildSpec, ProcessHost } from '../vm/process-host.ts';
 
 /** The two programs of the name: QEMU's own in C (until QEMU 7.2) and its successor in Rust. */
 export interface VirtiofsdProgram {
@@ -51,6 +51,7 @@ export function virtiofsdArgs(kind: VirtiofsdProgram['kind']): string[] {
       '--sandbox=chroot',
       '--seccomp=kill',
       '--xattr',
+      '--log-level=warn',
       '--inode-file-handles=never',
       '--modcaps=-mknod',
       `--rlimit-nofile=${MAX_OPEN_FILES}`,
@@ -61,7 +62,7 @@ export function virtiofsdArgs(kind: VirtiofsdProgram['kind']): string[] {
     `--fd=${SOCKET_FD}`,
     `--rlimit-nofile=${MAX_OPEN_FILES}`,
     '-o',
-    `source=${JAIL_SHARE},cache=auto,sandbox=chroot,xattr,no_posix_lock,no_flock,killpriv_v2,modcaps=-mknod`,
+    `source=${JAIL_SHARE},cache=auto,sandbox=chroot,xattr,log_level=warn,no_posix_lock,no_flock,killpriv_v2,modcaps=-mknod`,
   ];
 }
 

@@ -11,7 +11,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import { type Keeper, startKeeper } from '../../runtime/helper-client/keeper.ts';
 import { spawnChild } from '../../runtime/helper-client/process-host.ts';
-import type { ChildSpec } from '../../runtime/qemu/process-host.ts';
+import type { ChildSpec } from '../../runtime/vm/process-host.ts';
 import { buildHelper, type HelperBuild } from '../helpers/native.ts';
 
 const BUSYBOX = { source: '/bin/busybox', target: '/bin/busybox', readOnly: true, executable: true };

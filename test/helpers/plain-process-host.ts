@@ -8,7 +8,7 @@ import { closeSync, openSync } from 'node:fs';
 import { copyFile } from 'node:fs/promises';
 import { constants } from 'node:os';
 import type { Duplex } from 'node:stream';
-import type { Child, ChildDescriptor, ChildSpec, InheritedName, ProcessHost } from '../../runtime/qemu/process-host.ts';
+import type { Child, ChildDescriptor, ChildSpec, InheritedName, ProcessHost } from '../../runtime/vm/process-host.ts';
 
 /** A host whose children die with `close`. */
 export function plainProcessHost(): ProcessHost {

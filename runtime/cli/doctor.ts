@@ -1,0 +1,52 @@
+/**
+ * `tskata doctor`: what this host can do, check by check, each problem with its cure. It prints; what is checked and how
+ * is in runtime/qemu/doctor.ts.
+ */
+import type { Command } from 'commander';
+import { type Check, examineHost } from '../qemu/doctor.ts';
+import type { CliContext, ContextSource } from './context.ts';
+import { ExitWith } from './exit.ts';
+import { printTable } from './table.ts';
+
+const MARKS = { ok: 'ok', note: 'note', problem: 'PROBLEM' } as const;
+
+/** Adds the verb. */
+export function register(program: Command, context: ContextSource): void {
+  program
+    .command('doctor')
+    .description('say what this host can do, and the cure of each problem')
+    .option('--json', 'for programs')
+    .addHelpText('after', '\nExit status: 0 when containers can run here (also by translation), 1 when something is missing.')
+    .addHelpText('after', '\nExamples:\n  tskata doctor\n  tskata doctor --json | jq -r .accelerator')
+    .action(async (flags: { json?: boolean }) => examine(context(), flags.json === true));
+}
+
+async function examine(context: CliContext, json: boolean): Promise<void> {
+  const { accelerator, checks } = await examineHost({
+    runRoot: context.runRoot,
+    libRoot: context.libRoot,
+    programs: context.programs,
+  });
+  const problems = checks.filter((check) => check.state === 'problem');
+  if (json) {
+    const report = { ok: problems.length === 0, accelerator: accelerator?.name ?? null, reason: accelerator?.reason, checks };
+    process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
+  } else {
+    printTable(['CHECK', 'STATE', 'FACT'], checks.map(row));
+    printCures(checks);
+    const choice = accelerator === undefined ? 'none' : accelerator.reason;
+    process.stdout.write(`\naccelerator: ${choice}\n`);
+  }
+  if (problems.length > 0) throw new ExitWith(1);
+}
+
+function row(check: Check): string[] {
+  return [check.name, MARKS[check.state], check.fact];
+}
+
+function printCures(checks: readonly Check[]): void {
+  const cures = checks.filter((check) => check.cure !== undefined);
+  if (cures.length === 0) return;
+  process.stdout.write('\nwhat to do:\n');
+  for (const { name, cure } of cures) process.stdout.write(`  ${name}: ${cure}\n`);
+}
