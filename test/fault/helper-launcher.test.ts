@@ -1,0 +1,294 @@
+/**
+ * The launcher as containerd runs it, with a stand-in for the shim's program: what is answered, what the shim gets, what
+ * happens when two start at once and when a dead one is deleted.
+ */
+import { execFile, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { findProcess } from '../../runtime/state/process-ref.ts';
+import { encodeRecord } from '../../runtime/state/record.ts';
+import { decodeAssign } from '../../shim/assign.ts';
+import { DeleteResponse } from '../../shim/task/generated/task.ts';
+import { buildHelper, type HelperBuild } from '../helpers/native.ts';
+
+/** Tells what it was given to whoever asks. */
+const SHIM = `
+  const net = require('node:net');
+  const fs = require('node:fs');
+  const fds = fs.readdirSync('/proc/self/fd').filter((fd) => Number(fd) <= 4);
+  let assign = '';
+  const socket = new net.Socket({ fd: 4 });
+  socket.on('data', (chunk) => { assign += chunk; });
+  socket.on('end', () => {
+    socket.destroy();
+    const server = net.createServer((client) => {
+      const session = fs.readFileSync('/proc/self/stat', 'utf8').split(') ')[1].split(' ')[3];
+      const facts = { assign, fds, env: process.env, cwd: process.cwd(), pid: process.pid, session };
+      client.on('error', () => {});
+      client.once('data', () => client.end(JSON.stringify(facts)));
+    });
+    server.listen({ fd: 3 });
+  });
+  setTimeout(() => process.exit(0), 20000);
+`;
+
+let build: HelperBuild;
+let launcher: string;
+let bundle: string;
+let environment: NodeJS.ProcessEnv;
+let counter = 0;
+const shims = new Set<number>();
+
+beforeAll(async () => {
+  build = await buildHelper();
+  const lib = join(build.directory, 'lib');
+  symlinkSync('tskata-helper', join(lib, 'containerd-shim-tskata-v2'));
+  symlinkSync('tskata-helper', join(lib, 'tskata'));
+  symlinkSync(process.execPath, join(lib, 'node'));
+  writeFileSync(join(lib, 'shim.js'), SHIM);
+  writeFileSync(join(lib, 'tskata.js'), 'console.log(JSON.stringify([process.argv.slice(2), process.env]))');
+  launcher = join(lib, 'containerd-shim-tskata-v2');
+  environment = {
+    TSKATA_RUN_ROOT: build.runRoot,
+    TSKATA_LIB_ROOT: join(build.directory, 'state'),
+    SECRET: 'x',
+    NODE_OPTIONS: '--no-such-flag',
+  };
+});
+
+beforeEach(() => {
+  counter += 1;
+  bundle = mkdtempSync(join(build.directory, 'bundle-'));
+});
+
+afterAll(async () => {
+  for (const pid of shims) await kill(pid);
+  await build.remove();
+});
+
+function args(command: string, id = `c${counter}`): string[] {
+  return ['-namespace', 'default', '-address', '/run/a.sock', '-publish-binary', '', '-id', id, command];
+}
+
+async function start(id?: string): Promise<string> {
+  const { stdout, stderr } = await promisify(execFile)(launcher, args('start', id), {
+    cwd: bundle,
+    env: { ...environment, TTRPC_ADDRESS: '/run/t.sock' },
+  });
+  expect(stderr).toBe('');
+  return stdout;
+}
+
+async function facts(address: string): Promise<Record<string, unknown> & { assign: string; pid: number }> {
+  const socket = connect(address.replace('unix://', ''));
+  socket.write('tell');
+  const chunks: Buffer[] = [];
+  for await (const chunk of socket) chunks.push(chunk as Buffer);
+  const told = JSON.parse(Buffer.concat(chunks).toString());
+  shims.add(told.pid);
+  return told;
+}
+
+async function kill(pid: number): Promise<void> {
+  process.kill(pid, 'SIGKILL');
+  shims.delete(pid);
+  // Nobody's child here: there is no event to wait for.
+  while (findProcess(pid) !== undefined) await new Promise((resolve) => setTimeout(resolve, 5));
+}
+
+test('start answers one address that can be connected to at once', async () => {
+  const address = await start();
+  expect(address).toMatch(/^unix:\/\/\/.+\/run\/s\/[0-9a-f]{32}\.sock$/);
+  expect(readFileSync(join(bundle, 'address'), 'utf8')).toBe(address);
+  const told = await facts(address);
+  const assign = decodeAssign(told.assign.trim());
+  expect(assign).toEqual({
+    namespace: 'default',
+    id: `c${counter}`,
+    bundle,
+    socketPath: address.replace('unix://', ''),
+    runRoot: build.runRoot,
+    libRoot: join(build.directory, 'state'),
+    containerdAddress: '/run/a.sock',
+    ttrpcAddress: '/run/t.sock',
+    publishBinary: '',
+    debug: false,
+  });
+  expect(told.fds).toEqual(['0', '1', '2', '3', '4']);
+  expect(told.cwd).toBe('/');
+  expect(told.session).toBe(String(told.pid));
+  expect(Object.keys(told.env as object).filter((name) => name !== 'PATH' && name !== 'NODE_COMPILE_CACHE')).toEqual(
+    [],
+  );
+  expect(statSync(join(build.runRoot, 's')).mode & 0o777).toBe(0o700);
+});
+
+test('of many starts of one id exactly one wins', async () => {
+  const results = await Promise.allSettled(Array.from({ length: 8 }, () => start()));
+  expect(results.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
+  for (const result of results) {
+    if (result.status === 'rejected') expect(String(result.reason)).toContain('is running already');
+  }
+  await facts(readFileSync(join(bundle, 'address'), 'utf8'));
+});
+
+test('a socket that a dead shim left is no obstacle', async () => {
+  const address = await start();
+  const { pid } = await facts(address);
+  await kill(pid);
+  expect(existsSync(address.replace('unix://', ''))).toBe(true);
+  expect(await start()).toBe(address);
+  await facts(address);
+});
+
+test('a container of a pod gets the address of its sandbox, and none when that is gone', async () => {
+  const sandbox = `pod${counter}`;
+  const address = await start(sandbox);
+  const annotations = {
+    'io.kubernetes.cri.container-type': 'container',
+    'io.kubernetes.cri.sandbox-id': sandbox,
+  };
+  bundle = mkdtempSync(join(build.directory, 'bundle-'));
+  writeFileSync(join(bundle, 'config.json'), JSON.stringify({ ociVersion: '1.0.2', annotations }));
+  expect(await start()).toBe(address);
+  expect(readFileSync(join(bundle, 'address'), 'utf8')).toBe(address);
+  const { pid } = await facts(address);
+  await kill(pid);
+  await expect(start()).rejects.toThrow('is not running');
+});
+
+test.each([
+  [['-namespace', 'default', '-id', '../x', 'start'], 'flag -id'],
+  [['-namespace', '', '-id', 'x', 'start'], 'flag -namespace'],
+  [['-namespace', 'default', '-id', 'x', 'stop'], 'unknown command "stop"'],
+  [['-namespace', 'default', '-id', 'x', 'start', 'extra'], 'unexpected argument "extra"'],
+  [['-nonsense', 'start'], 'unknown flag -nonsense'],
+])('%j is refused', async (line, words) => {
+  const failed = await promisify(execFile)(launcher, line, { cwd: bundle, env: environment }).catch((error) => error);
+  expect(failed.code).toBe(1);
+  expect(failed.stderr).toContain(words);
+  expect(failed.stdout).toBe('');
+});
+
+test('a missing program is named', async () => {
+  const other = join(build.directory, `broken-${counter}`);
+  mkdirSync(other);
+  execFileSync('cp', [build.helper, join(other, 'containerd-shim-tskata-v2')]);
+  const work = promisify(execFile)(join(other, 'containerd-shim-tskata-v2'), args('start'), {
+    cwd: bundle,
+    env: environment,
+  });
+  await expect(work).rejects.toThrow('node is missing');
+  expect(existsSync(join(bundle, 'address'))).toBe(false);
+});
+
+function runDelete(id: string): DeleteResponse {
+  const line = [...args('delete', id).slice(0, -1), '-bundle', bundle, 'delete'];
+  return DeleteResponse.decode(execFileSync(launcher, line, { cwd: '/', env: environment }));
+}
+
+test('delete of what nobody knows is an answer', () => {
+  const first = runDelete('nobody');
+  expect(first).toMatchObject({ pid: 0, exitStatus: 137 });
+  expect(Math.abs(Number(first.exitedAt?.seconds) - Date.now() / 1000)).toBeLessThan(5);
+  expect(runDelete('nobody').exitStatus).toBe(137);
+});
+
+function writeRecord(id: string, sandbox: string, shim: { pid: number; startTicks: number }, exit?: object): string {
+  const directory = join(build.runRoot, 'default', id);
+  mkdirSync(join(directory, 'deep', 'er'), { recursive: true });
+  writeFileSync(join(directory, 'deep', 'er', 'file'), 'x');
+  symlinkSync('/etc', join(directory, 'deep', 'link'));
+  writeFileSync(
+    join(directory, 'state.json'),
+    encodeRecord({
+      version: 1,
+      namespace: 'default',
+      id,
+      sandbox,
+      bundle,
+      socket: '/x',
+      shim,
+      status: 'running',
+      createdAt: new Date().toISOString(),
+      annotations: {},
+      ...exit,
+    }),
+  );
+  return directory;
+}
+
+test('delete ends what the record names, and removes its directory', async () => {
+  const sleeper = spawn('sleep', ['1000']);
+  const shim = findProcess(sleeper.pid ?? 0);
+  if (shim === undefined) throw new Error('no process');
+  const directory = writeRecord('dead', 'dead', shim);
+  const ended = once(sleeper, 'exit');
+  expect(runDelete('dead').exitStatus).toBe(137);
+  expect((await ended)[1]).toBe('SIGKILL');
+  expect(existsSync(directory)).toBe(false);
+  expect(existsSync('/etc/passwd')).toBe(true);
+});
+
+test('delete never touches a later process with the same number', () => {
+  const sleeper = spawn('sleep', ['1000']);
+  const ref = findProcess(sleeper.pid ?? 0);
+  if (ref === undefined) throw new Error('no process');
+  writeRecord('reused', 'reused', { pid: ref.pid, startTicks: ref.startTicks - 1 });
+  runDelete('reused');
+  expect(findProcess(ref.pid)).toEqual(ref);
+  sleeper.kill('SIGKILL');
+});
+
+test('delete of a container never ends the machine of its pod', () => {
+  const sleeper = spawn('sleep', ['1000']);
+  const ref = findProcess(sleeper.pid ?? 0);
+  if (ref === undefined) throw new Error('no process');
+  const directory = writeRecord('member', 'podsandbox', ref);
+  runDelete('member');
+  expect(findProcess(ref.pid)).toEqual(ref);
+  expect(existsSync(directory)).toBe(false);
+  sleeper.kill('SIGKILL');
+});
+
+test('delete answers with a recorded exit', () => {
+  const at = '2024-05-06T07:08:09.250Z';
+  writeRecord('exited', 'exited', { pid: 4_000_000, startTicks: 1 }, { exit: { status: 3, at, oomKilled: false } });
+  const answer = runDelete('exited');
+  expect(answer.exitStatus).toBe(3);
+  expect(Number(answer.exitedAt?.seconds)).toBe(Math.floor(Date.parse(at) / 1000));
+  expect(answer.exitedAt?.nanos).toBe(250_000_000);
+});
+
+test('the command line gets its arguments, and no variable that steers Node', () => {
+  const output = execFileSync(join(build.directory, 'lib', 'tskata'), ['run', '--x', ''], { env: environment });
+  const [argv, env] = JSON.parse(output.toString()) as [string[], Record<string, string>];
+  expect(argv).toEqual(['run', '--x', '']);
+  expect(env.SECRET).toBe('x');
+  expect(env.NODE_OPTIONS).toBeUndefined();
+});
+
+test('version and info', () => {
+  expect(execFileSync(launcher, ['-v']).toString()).toContain('Version: ');
+  expect(execFileSync(launcher, ['-info'], { input: '' }).toString()).toContain('io.containerd.tskata.v2');
+});
+
+test('gc removes sockets that nobody serves, and leaves those that somebody does', async () => {
+  const address = await start();
+  const dead = join(build.runRoot, 's', 'dead.sock');
+  const program = `require('node:net').createServer().listen('${dead}', () => process.kill(process.pid, 'SIGKILL'))`;
+  await once(spawn(process.execPath, ['-e', program]), 'exit');
+  expect(existsSync(dead)).toBe(true);
+  const said = execFileSync(build.helper, ['gc', build.runRoot]).toString();
+  expect(said).toContain(`socket ${dead}`);
+  expect(existsSync(dead)).toBe(false);
+  expect((await facts(address)).pid).toBeGreaterThan(0);
+});
+
+test.each(['', '/', '/run', 'run/x', '/run/../etc'])('gc refuses %j as a run root', (root) => {
+  expect(() => execFileSync(build.helper, ['gc', root], { stdio: 'pipe' })).toThrow('is no run root');
+});
