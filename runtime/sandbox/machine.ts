@@ -11,7 +11,7 @@ import type { Logger } from '../host/log.ts';
 import type { Vm, VmConfig, VmEnd, VmFactory } from '../vm/vm.ts';
 import { BOOT_MS, DESTROY_CALL_MS, QUICK_CALL_MS } from './deadlines.ts';
 import type { ConnectGuest, GuestConnection } from './guest.ts';
-import { step } from './step.ts';
+import { step, within } from './step.ts';
 
 /** Bytes of entropy that a guest starts with. */
 const ENTROPY_BYTES = 64;
@@ -19,6 +19,7 @@ const NS_PER_MS = 1_000_000n;
 /** Console and QEMU lines that go into an error. */
 const SHOWN_LINES = 8;
 const SHOWN_LINE_CHARACTERS = 240;
+const LAST_WORDS_MS = 2_000;
 
 /** How machines and agents are had. */
 export interface MachineParts {
@@ -114,11 +115,20 @@ async function introduce(guest: GuestConnection, identity: GuestIdentity): Promi
 }
 
 /** The result of `work`, or an error with the machine's last words when it ends first. */
-export function untilEnd<T>(vm: Vm, work: Promise<T>): Promise<T> {
+export async function untilEnd<T>(vm: Vm, work: Promise<T>): Promise<T> {
   const ended = vm.ended.then((end): never => {
     throw new TskataError(Code.Unavailable, describeEnd(end));
   });
-  return Promise.race([work, ended]);
+  // Only one of the two is listened to at the end.
+  ended.catch(() => undefined);
+  try {
+    return await Promise.race([work, ended]);
+  } catch (error) {
+    // A connection breaks a moment before its machine is known to have ended, which is what explains it.
+    const { code } = TskataError.from(error);
+    if (code === Code.Unavailable || code === Code.DataLoss) await within(LAST_WORDS_MS, ended, undefined);
+    throw error;
+  }
 }
 
 /** One sentence on why a machine ended, with its last lines. They are the guest's words: bounded and marked. */
