@@ -9,7 +9,7 @@ import { Code, TskataError } from '../protocol/errors.ts';
 import type { DeviceRule, GuestFile, Resources } from '../protocol/generated/agent.ts';
 import { Scope } from '../protocol/scope.ts';
 import { attachBpf, BPF_F } from '../sys/bpf.ts';
-import { close, mkdirAll, mknod, open, writeFile } from '../sys/calls.ts';
+import { close, exists, mkdirAll, mknod, open, writeFile } from '../sys/calls.ts';
 import { E } from '../sys/errno.ts';
 import { check } from '../sys/errors.ts';
 import { AT, CLONE, O, S } from '../sys/linux.ts';
@@ -372,7 +372,9 @@ export class Container {
 
   private compileFilter(): Filter | undefined {
     if (this.spec.seccomp === undefined) return undefined;
-    const { source, flags } = translateSeccomp(this.spec.seccomp);
+    // The kernel has this file exactly when it runs 32-bit programs.
+    const runs32Bit = exists(this.tools.sys, '/proc/sys/abi/vsyscall32');
+    const { source, flags } = translateSeccomp(this.spec.seccomp, runs32Bit);
     const bytes = this.tools.sys.seccompCompile(source);
     if (typeof bytes === 'number') check(bytes, 'compile the seccomp filter');
     return { bytes: bytes as Uint8Array, flags };

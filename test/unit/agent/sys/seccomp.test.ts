@@ -69,7 +69,7 @@ function evaluate(filter: DataView, arch: number, nr: number, args: readonly big
 }
 
 /** The profile of a container that asks for none, as the agent gets it. */
-function defaultSource(): SeccompSource {
+function defaultSource(runs32Bit: boolean): SeccompSource {
   const { defaultAction, defaultErrnoRet, architectures, flags, syscalls } = defaultSeccomp([]);
   const seccomp: Seccomp = {
     defaultAction,
@@ -88,7 +88,7 @@ function defaultSource(): SeccompSource {
       })),
     })),
   };
-  return translateSeccomp(seccomp).source;
+  return translateSeccomp(seccomp, runs32Bit).source;
 }
 
 function rule(names: string[], action: number, ...args: [number, number, bigint, bigint?][]): SeccompRule {
@@ -96,7 +96,7 @@ function rule(names: string[], action: number, ...args: [number, number, bigint,
 }
 
 test('the default profile answers every call as its rules say', async () => {
-  const source = defaultSource();
+  const source = defaultSource(true);
   const filter = await compile(source);
   const unconditional = new Map<string, number>();
   const conditional = new Set<string>();
@@ -118,6 +118,13 @@ test('the default profile answers every call as its rules say', async () => {
   // 32-bit programs: write is 4, mount is 21.
   expect(evaluate(filter, ARCH_I386, 4)).toBe(SCMP_ACT.ALLOW);
   expect(evaluate(filter, ARCH_I386, 21)).toBe(source.defaultAction);
+  expect(evaluate(filter, ARCH_X86_64, 463)).toBe(ERRNO | E.ENOSYS);
+});
+
+test('on a kernel without 32-bit calls only the native ones are filtered', async () => {
+  const filter = await compile(defaultSource(false));
+  expect(evaluate(filter, ARCH_X86_64, SYS.write)).toBe(SCMP_ACT.ALLOW);
+  expect(evaluate(filter, ARCH_I386, 4)).not.toBe(SCMP_ACT.ALLOW);
 });
 
 test('comparisons look at all 64 bits', async () => {
