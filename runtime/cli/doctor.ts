@@ -16,7 +16,10 @@ export function register(program: Command, context: ContextSource): void {
     .command('doctor')
     .description('say what this host can do, and the cure of each problem')
     .option('--json', 'for programs')
-    .addHelpText('after', '\nExit status: 0 when containers can run here (also by translation), 1 when something is missing.')
+    .addHelpText(
+      'after',
+      '\nExit status: 0 when containers can run here (also by translation), 1 when something is missing.',
+    )
     .addHelpText('after', '\nExamples:\n  tskata doctor\n  tskata doctor --json | jq -r .accelerator')
     .action(async (flags: { json?: boolean }) => examine(context(), flags.json === true));
 }
@@ -29,7 +32,12 @@ async function examine(context: CliContext, json: boolean): Promise<void> {
   });
   const problems = checks.filter((check) => check.state === 'problem');
   if (json) {
-    const report = { ok: problems.length === 0, accelerator: accelerator?.name ?? null, reason: accelerator?.reason, checks };
+    const report = {
+      ok: problems.length === 0,
+      accelerator: accelerator?.name ?? null,
+      reason: accelerator?.reason,
+      checks,
+    };
     process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
   } else {
     printTable(['CHECK', 'STATE', 'FACT'], checks.map(row));

@@ -1,14 +1,10 @@
 /** Finds the container that a person means: by name, id or the beginning of an id. */
 import { randomBytes } from 'node:crypto';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
+import { NAME as NAME_ANNOTATION } from '../oci/annotations.ts';
 import type { ContainerRecord } from '../state/record.ts';
 import type { CliContext } from './context.ts';
 
-/** Annotation that holds a container's name. */
-export const NAME_ANNOTATION = 'io.tskata.name';
-/** Annotations with which `run` tells `stop` how. */
-export const STOP_SIGNAL_ANNOTATION = 'io.tskata.stop-signal';
-export const STOP_TIMEOUT_ANNOTATION = 'io.tskata.stop-timeout';
 const ID_BYTES = 32;
 const NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/;
 

@@ -4,8 +4,7 @@ import { resolve } from 'node:path';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import type { Mount } from '../../shim/task/generated/types.ts';
 import { createScratchDisk } from '../image/scratch.ts';
-import { IMAGE_ANNOTATION } from '../image/usage.ts';
-import { DETACHED } from '../oci/annotations.ts';
+import { DETACHED, IMAGE, NAME, STOP_SIGNAL, STOP_TIMEOUT } from '../oci/annotations.ts';
 import { readBundle, rootDirectory } from '../oci/bundle.ts';
 import { composeSpec } from '../oci/compose.ts';
 import type { ImageDefaults } from '../oci/request.ts';
@@ -14,7 +13,6 @@ import type { ContainerFiles } from './container-files.ts';
 import type { CliContext } from './context.ts';
 import { containerRequest } from './flags/container.ts';
 import { parseSize } from './flags/size.ts';
-import { NAME_ANNOTATION, STOP_SIGNAL_ANNOTATION, STOP_TIMEOUT_ANNOTATION } from './names.ts';
 import type { RunFlags } from './run-flags.ts';
 import { prepareImage } from './run-image.ts';
 import { terminalSize } from './terminal.ts';
@@ -53,7 +51,7 @@ export async function prepareRun(
     await mkdir(files.lastingDirectory, { recursive: true, mode: OWNER_ONLY });
     await createScratchDisk(context.libRoot, storageBytes, files.scratchFile);
     return {
-      spec: { ...spec, annotations: { ...spec.annotations, [IMAGE_ANNOTATION]: image.id } },
+      spec: { ...spec, annotations: { ...spec.annotations, [IMAGE]: image.id } },
       rootfs: [
         ...image.layers.map((source) => ({ type: 'squashfs', source, target: '', options: ['ro'] })),
         { type: 'ext4', source: files.scratchFile, target: '', options: ['rw'] },
@@ -78,9 +76,9 @@ function withOwnAnnotations(spec: Spec, flags: RunFlags, imageStopSignal: string
     ...spec,
     annotations: {
       ...spec.annotations,
-      ...(flags.name === undefined ? {} : { [NAME_ANNOTATION]: flags.name }),
-      ...(stopSignal === '' ? {} : { [STOP_SIGNAL_ANNOTATION]: stopSignal }),
-      [STOP_TIMEOUT_ANNOTATION]: String(flags.stopTimeout),
+      ...(flags.name === undefined ? {} : { [NAME]: flags.name }),
+      ...(stopSignal === '' ? {} : { [STOP_SIGNAL]: stopSignal }),
+      [STOP_TIMEOUT]: String(flags.stopTimeout),
       ...(flags.detach ? { [DETACHED]: flags.rm ? 'remove' : 'keep' } : {}),
     },
   };

@@ -1,9 +1,10 @@
 /** `tskata stop`: asks the program to end, waits, and ends it. */
 import type { Command } from 'commander';
+import { STOP_SIGNAL, STOP_TIMEOUT } from '../oci/annotations.ts';
 import type { ContainerRecord } from '../state/record.ts';
 import type { ContextSource } from './context.ts';
 import { parseSeconds } from './flags/container.ts';
-import { findContainer, STOP_SIGNAL_ANNOTATION, STOP_TIMEOUT_ANNOTATION } from './names.ts';
+import { findContainer } from './names.ts';
 import { parseSignal } from './signals.ts';
 import { openTask } from './task.ts';
 
@@ -31,9 +32,9 @@ export async function stop(record: ContainerRecord, timeoutS?: number): Promise<
   try {
     const ended = task.wait('');
     ended.catch(() => undefined);
-    const signal = parseSignal('--stop-signal', record.annotations[STOP_SIGNAL_ANNOTATION] ?? 'TERM');
+    const signal = parseSignal('--stop-signal', record.annotations[STOP_SIGNAL] ?? 'TERM');
     await task.kill(signal);
-    const seconds = timeoutS ?? Number(record.annotations[STOP_TIMEOUT_ANNOTATION] ?? DEFAULT_TIMEOUT_S);
+    const seconds = timeoutS ?? Number(record.annotations[STOP_TIMEOUT] ?? DEFAULT_TIMEOUT_S);
     const patience = new Promise<'late'>((resolve) => {
       setTimeout(() => resolve('late'), seconds * 1000).unref();
     });

@@ -1,8 +1,6 @@
 /** Owns the question which images living containers use. It knows no store of images and no state of containers. */
+import { IMAGE } from '../oci/annotations.ts';
 import type { Digest } from './digest.ts';
-
-/** Annotation by which a container's record names its image: the image's id. */
-export const IMAGE_ANNOTATION = 'io.tskata.image';
 
 /** Answers who uses what. */
 export interface ImageUsage {
@@ -20,7 +18,7 @@ export function usageFromAnnotations(
     containersByImage: async () => {
       const users = new Map<Digest, string[]>();
       for (const { id, annotations } of await list()) {
-        const image = annotations[IMAGE_ANNOTATION] as Digest | undefined;
+        const image = annotations[IMAGE] as Digest | undefined;
         if (image !== undefined) users.set(image, [...(users.get(image) ?? []), id]);
       }
       return users;

@@ -17,5 +17,13 @@ export const SANDBOX_MEMORY = 'io.tskata.sandbox.memory';
 /** Number of virtual CPUs. */
 export const SANDBOX_VCPUS = 'io.tskata.sandbox.vcpus';
 
+/** Id of the image whose layers the container uses; keeps them from being removed. */
+export const IMAGE = 'io.tskata.image';
+/** A person's name for the container. */
+export const NAME = 'io.tskata.name';
+/** What `stop` sends, and how many seconds it waits before it kills. */
+export const STOP_SIGNAL = 'io.tskata.stop-signal';
+export const STOP_TIMEOUT = 'io.tskata.stop-timeout';
+
 /** What a person writes with --annotation must stay out of this name space. */
 export const RESERVED_PREFIX = 'io.tskata.';
