@@ -15,7 +15,9 @@ const PIECE_BYTES = 1 << 30;
 
 /** Copies `from` to the new file `to`, mode 0600. */
 export function copySparse(sys: Sys, from: string, to: string): void {
-  const source = open(sys, from, O.RDONLY | O.NOFOLLOW);
+  // The memory of a running program is reached by /proc/PID/fd/N, a link of the kernel's own making.
+  const follow = from.startsWith('/proc/') ? 0 : O.NOFOLLOW;
+  const source = open(sys, from, O.RDONLY | follow);
   try {
     const target = open(sys, to, O.WRONLY | O.CREAT | O.EXCL | O.NOFOLLOW, 0o600);
     try {
@@ -51,8 +53,20 @@ function copyRange(sys: Sys, source: number, target: number, start: number, end:
   for (let left = end - start; left > 0; ) {
     const count = sys.call(SYS.copy_file_range, source, from, target, to, Math.min(left, PIECE_BYTES), 0);
     if (count === -E.EINTR) continue;
+    if (count === -E.EXDEV) return sendRange(sys, source, target, start, end, subject);
     // Nothing more to copy: the file got shorter meanwhile.
     if (check(count, 'copy to', subject) === 0) return;
     left = end - Number(viewOf(from).getBigUint64(0, true));
+  }
+}
+
+/** From one file system to another, a memfd to a file for example: not at once, but still without a buffer here. */
+function sendRange(sys: Sys, source: number, target: number, start: number, end: number, subject: string): void {
+  const from = words64(start);
+  check(sys.call(SYS.lseek, target, start, SEEK.SET), 'seek in', subject);
+  for (let left = end - start; left > 0; left = end - Number(viewOf(from).getBigUint64(0, true))) {
+    const count = sys.call(SYS.sendfile, target, source, from, Math.min(left, PIECE_BYTES));
+    if (count === -E.EINTR) continue;
+    if (check(count, 'copy to', subject) === 0) return;
   }
 }
