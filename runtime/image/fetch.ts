@@ -2,14 +2,14 @@
  * Owns the way of an image from a registry or an archive into the blobs: resolve the name, copy what is missing, check
  * every digest and size, store. It converts nothing and writes no record.
  */
-import { link, lstat, mkdir, readdir, readFile, symlink } from 'node:fs/promises';
+import { lstat, mkdir, readdir, readFile, rm, symlink } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import { type Digest, digestOf, hexOf } from './digest.ts';
 import { choosePlatform, type Descriptor, decodeManifest, type Manifest } from './manifest.ts';
 import type { OnProgress } from './progress.ts';
 import { type ArchiveSource, formatReference, type Reference } from './reference.ts';
-import { copyImage, dockerName, inspectManifest, type RegistryAccess } from './skopeo.ts';
+import { copyBlobs, copyImage, dockerName, inspectManifest, type RegistryAccess } from './skopeo.ts';
 import { hasBlob, importBlob, writeBlob } from './store/blobs.ts';
 import { withLock } from './store/lock.ts';
 import type { StorePaths } from './store/paths.ts';
@@ -53,14 +53,8 @@ export async function fetchFromRegistry(
     await withLock(paths.locks, `pull-${hexOf(manifestDigest)}`, LOCK_DEADLINE_MS, async () => {
       const missing = await missingBlobs(paths, manifest);
       if (missing.length === 0) return;
-      const target = join(directory, 'image');
-      await mkdir(target, { mode: 0o700 });
-      for (const blob of blobsOf(manifest)) {
-        if (!missing.includes(blob)) await linkBlob(paths, blob, target);
-      }
-      const total = missing.reduce((sum, blob) => sum + blob.size, 0);
-      await watched(target, name, total, options, (signal) => copyImage(source, target, access, directory, signal));
-      await importMissing(paths, target, missing, options.onProgress);
+      const wanted = { source, name, manifest, missing, access, directory };
+      await importMissing(paths, await copyMissing(wanted, options), missing, options.onProgress);
     });
     await writeBlob(paths, resolved.bytes);
     return resolved;
@@ -82,7 +76,7 @@ export async function fetchFromArchive(
     const name = `${source.transport}:${alias}${source.image === '' ? '' : `:${source.image}`}`;
     const shownName = `${source.transport}:${source.path}${source.image === '' ? '' : `:${source.image}`}`;
     try {
-      await watched(target, shownName, 0, options, (signal) => copyImage(name, target, {}, directory, signal));
+      await watched(directory, shownName, 0, options, (signal) => copyImage(name, target, {}, directory, signal));
     } catch (caught) {
       const error = TskataError.from(caught);
       throw new TskataError(error.code, error.message.replaceAll(alias, source.path), error);
@@ -138,12 +132,38 @@ async function missingBlobs(paths: StorePaths, manifest: Manifest): Promise<Desc
   return missing;
 }
 
-/** Shows skopeo a blob that is already here, so that it does not fetch it again. */
-async function linkBlob(paths: StorePaths, blob: Descriptor, target: string): Promise<void> {
-  await link(paths.blob(blob.digest), join(target, hexOf(blob.digest))).catch((error: NodeJS.ErrnoException) => {
-    // Removed in this moment: it will be fetched.
-    if (error.code !== 'ENOENT') throw error;
-  });
+/** Copies the blobs that are not here yet, and no others where skopeo can do so. Returns the directory that has them. */
+async function copyMissing(
+  wanted: {
+    readonly source: string;
+    readonly name: string;
+    readonly manifest: Manifest;
+    readonly missing: readonly Descriptor[];
+    readonly access: RegistryAccess;
+    readonly directory: string;
+  },
+  options: FetchOptions,
+): Promise<string> {
+  const { source, name, manifest, missing, access, directory } = wanted;
+  const target = join(directory, 'image');
+  await mkdir(target, { mode: 0o700 });
+  const total = missing.reduce((sum, blob) => sum + blob.size, 0);
+  if (missing.length < blobsOf(manifest).length) {
+    try {
+      const digests = missing.map((blob) => blob.digest);
+      const copy = (signal: AbortSignal): Promise<string> =>
+        copyBlobs(source, digests, target, access, directory, signal);
+      return await watched(directory, name, total, options, copy);
+    } catch (error) {
+      options.signal?.throwIfAborted();
+      // A skopeo without that verb: the whole image is fetched below. Everything else comes up again there.
+      if (TskataError.from(error).code !== Code.Unknown) throw error;
+      await rm(target, { recursive: true, force: true });
+      await mkdir(target, { mode: 0o700 });
+    }
+  }
+  await watched(directory, name, total, options, (signal) => copyImage(source, target, access, directory, signal));
+  return target;
 }
 
 async function importMissing(
@@ -162,20 +182,20 @@ async function importMissing(
 }
 
 /** Runs a copy, tells how it grows, and gives it up when it stops growing. */
-async function watched(
-  target: string,
+async function watched<T>(
+  directory: string,
   what: string,
   total: number,
   options: FetchOptions,
-  copy: (signal: AbortSignal) => Promise<void>,
-): Promise<void> {
+  copy: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
   const stall = new AbortController();
   let last = 0;
   let lastGrowth = performance.now();
-  const before = await sizeOf(target);
+  const before = await sizeOf(directory);
   options.onProgress({ phase: 'download', done: 0, total, what });
   const timer = setInterval(() => {
-    void sizeOf(target).then((size) => {
+    void sizeOf(directory).then((size) => {
       const done = Math.max(0, size - before);
       if (done !== last) lastGrowth = performance.now();
       else if (performance.now() - lastGrowth > STALL_MS) stall.abort();
@@ -184,7 +204,7 @@ async function watched(
     });
   }, GROWTH_INTERVAL_MS);
   try {
-    await copy(options.signal ? AbortSignal.any([options.signal, stall.signal]) : stall.signal);
+    return await copy(options.signal ? AbortSignal.any([options.signal, stall.signal]) : stall.signal);
   } catch (error) {
     if (stall.signal.aborted)
       throw new TskataError(
@@ -200,7 +220,7 @@ async function watched(
 
 async function sizeOf(directory: string): Promise<number> {
   let size = 0;
-  for (const name of await readdir(directory).catch(() => [])) {
+  for (const name of await readdir(directory, { recursive: true }).catch(() => [])) {
     size += (await lstat(join(directory, name)).catch(() => undefined))?.size ?? 0;
   }
   return size;

@@ -206,9 +206,7 @@ export class ImageStore {
     };
     const known = await readImage(this.paths, blank.id);
     const reusable =
-      known !== undefined &&
-      known.layers.every((layer, index) => layer.digest === layers[index]?.digest) &&
-      (await this.#hasBlocks(known));
+      known?.layers.every((layer, index) => layer.digest === layers[index]?.digest) && (await this.#hasBlocks(known));
     const keys = reusable ? known.blocks.keys : await this.#convert(blank, options.onProgress);
     const image = { ...blank, blocks: { version: CONVERTER_VERSION, keys } };
     await writeImage(this.paths, image);

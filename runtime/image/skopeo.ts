@@ -2,10 +2,11 @@
  * Owns the calls of skopeo, which speaks with registries and reads archives: arguments, credentials, and what its
  * errors mean for people. Nothing that it delivers is believed here or later without its digest being checked.
  */
-import { writeFile } from 'node:fs/promises';
+import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import { run, runBytes } from '../host/process.ts';
+import type { Digest } from './digest.ts';
 import { MAX_MANIFEST_BYTES } from './limits.ts';
 import { formatReference, type Reference } from './reference.ts';
 
@@ -103,6 +104,32 @@ export async function copyImage(
       ...(signal ? { signal } : {}),
     }),
   );
+}
+
+/**
+ * Fetches single blobs of an image, as they are, into a new directory below `target`, whose path is returned. This verb
+ * is not in skopeo's help, so callers must expect it to fail: `copyImage` does without.
+ */
+export async function copyBlobs(
+  name: string,
+  digests: readonly Digest[],
+  target: string,
+  access: RegistryAccess,
+  directory: string,
+  signal?: AbortSignal,
+): Promise<string> {
+  const flags = [...(await authFlags(access, directory)), ...tlsFlag('--tls-verify', access)];
+  await explained(name, () =>
+    run('skopeo', ['layers', ...RETRIES, ...flags, name, ...digests], {
+      timeoutMs: COPY_TIMEOUT_MS,
+      cwd: target,
+      env: { TMPDIR: directory },
+      ...(signal ? { signal } : {}),
+    }),
+  );
+  const made = (await readdir(target)).find((entry) => entry.startsWith('layers-'));
+  if (made === undefined) throw new TskataError(Code.Unknown, `pull ${name} - skopeo delivered nothing`);
+  return join(target, made);
 }
 
 /** Credentials go to skopeo in a file: an argument could be read by everybody on the machine. */

@@ -9,6 +9,8 @@ export type LayerCompression = 'none' | 'gzip' | 'zstd';
 /** One layer: its tar stream and how it is stored. */
 export interface LayoutLayer {
   readonly tar: Buffer;
+  /** The stream as `compression` makes it, where that is known already. */
+  readonly packed?: Buffer;
   readonly compression?: LayerCompression;
 }
 
@@ -80,9 +82,9 @@ function compress(layer: LayoutLayer): { readonly bytes: Buffer; readonly suffix
     case 'none':
       return { bytes: layer.tar, suffix: '' };
     case 'zstd':
-      return { bytes: zstdCompressSync(layer.tar), suffix: '+zstd' };
+      return { bytes: layer.packed ?? zstdCompressSync(layer.tar), suffix: '+zstd' };
     default:
-      return { bytes: gzipSync(layer.tar, { level: 1 }), suffix: '+gzip' };
+      return { bytes: layer.packed ?? gzipSync(layer.tar, { level: 1 }), suffix: '+gzip' };
   }
 }
 

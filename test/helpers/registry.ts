@@ -61,7 +61,7 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Test
     directory,
     stop,
     push: async (source, name) => {
-      const flags = ['--quiet', '--dest-tls-verify=false'];
+      const flags = ['--quiet', '--preserve-digests', '--dest-tls-verify=false'];
       await run('skopeo', ['copy', ...flags, source, `docker://${address}/${name}`], { timeoutMs: PUSH_TIMEOUT_MS });
       return `${address}/${name}`;
     },
