@@ -38,8 +38,10 @@ export interface LaunchInput {
   readonly profile: MachineProfile;
   readonly facts: HostFacts;
   readonly hostDevices: ReadonlySet<string>;
-  /** Directory of this sandbox, for sockets and console.log. */
+  /** Directory of this sandbox, for console.log. */
   readonly stateDirectory: string;
+  /** Directory that is made for sockets; its path is short. */
+  readonly socketDirectory: string;
   readonly processHost: ProcessHostFactory;
   readonly clock: Clock;
   /** Directory of a saved machine to continue. */
@@ -67,7 +69,7 @@ export async function launch(input: LaunchInput): Promise<Launched> {
 
 async function launchWith(input: LaunchInput, undo: Undo): Promise<Launched> {
   const { config, facts, profile, clock } = input;
-  const socketDirectory = path.join(input.stateDirectory, 'sockets');
+  const { socketDirectory } = input;
   await mkdir(socketDirectory, { recursive: true, mode: 0o711 });
   undo.add(() => rm(socketDirectory, { recursive: true, force: true }));
   const consoleTail = new LineTail(path.join(input.stateDirectory, 'console.log'));

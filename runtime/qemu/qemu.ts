@@ -5,6 +5,7 @@
 import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { totalmem } from 'node:os';
+import path from 'node:path';
 import type { Clock } from '../../agent/protocol/channel.ts';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import type { VmConfig, VmFactory } from '../vm/vm.ts';
@@ -29,8 +30,10 @@ const MIB = 1024 * 1024;
 export interface QemuFactoryOptions {
   /** Directory of the machine profiles. */
   readonly configDirectory: string;
-  /** Directory of this sandbox (0700), for sockets and console.log. */
+  /** Directory of this sandbox (0700), for console.log. */
   readonly stateDirectory: string;
+  /** Made for sockets, whose paths may have 107 bytes; below the state directory when not given. */
+  readonly socketDirectory?: string;
   /** What this host can do; `probeHost` finds it out. */
   readonly facts: () => Promise<HostFacts>;
   /** Makes the process host of each machine. */
@@ -70,7 +73,8 @@ async function prepare(options: QemuFactoryOptions, config: VmConfig): Promise<L
   const facts = await options.facts();
   const profile = await chooseProfile(options.configDirectory, config, facts);
   const { stateDirectory, processHost, clock } = options;
-  return { config, profile, facts, hostDevices, stateDirectory, processHost, clock };
+  const socketDirectory = options.socketDirectory ?? path.join(stateDirectory, 'sockets');
+  return { config, profile, facts, hostDevices, stateDirectory, socketDirectory, processHost, clock };
 }
 
 async function chooseProfile(directory: string, config: VmConfig, facts: HostFacts): Promise<MachineProfile> {

@@ -52,6 +52,8 @@ function createShim(assign: Assign, store: StateStore, directory: string, log: F
   const vmFactory = createQemuFactory({
     configDirectory: join(LIB, 'qemu-configs'),
     stateDirectory: directory,
+    // Beside the shim's own socket, since ids and namespaces can be longer than a socket's path.
+    socketDirectory: assign.socketPath.replace(/(\.sock)?$/, '.d'),
     facts: () => probeHost({ runRoot: assign.runRoot }),
     processHost: () => keeper.processHost(),
     clock,
