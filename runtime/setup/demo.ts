@@ -6,7 +6,7 @@ import { spawnSync } from 'node:child_process';
 import { release } from 'node:os';
 import { join } from 'node:path';
 
-const prefix = process.env['TSKATA_PREFIX'] ?? '/usr/local';
+const prefix = process.env.TSKATA_PREFIX ?? '/usr/local';
 const tskata = join(prefix, 'bin/tskata');
 const BUSYBOX = 'busybox:latest';
 
@@ -25,7 +25,7 @@ if (!(JSON.parse(run(['images', '--json'])) as { name: string }[]).some((image) 
   console.log('==> making the image busybox:latest from the busybox of this machine');
   run(['load', '--builtin', 'busybox']);
 }
-console.log(run(['doctor', '--accelerator']));
+console.log(`accelerator: ${(JSON.parse(run(['doctor', '--json'])) as { reason: string }).reason}`);
 const command = ['run', '--rm', 'busybox', 'uname', '-r'];
 console.log(`\n$ tskata ${command.join(' ')}`);
 const started = performance.now();

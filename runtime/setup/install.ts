@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 
 const build = join(import.meta.dirname, '../../build');
-const prefix = process.env['TSKATA_PREFIX'] ?? '/usr/local';
+const prefix = process.env.TSKATA_PREFIX ?? '/usr/local';
 const COMMANDS = ['tskata', 'containerd-shim-tskata-v2'];
 const HASH_LENGTH = 16;
 
