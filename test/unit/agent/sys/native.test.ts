@@ -99,7 +99,9 @@ describe('spawn', () => {
 });
 
 describe('kernel', () => {
-  test.for(['seccomp', 'devices', 'network'])('%s', (name) => passes(name, directory));
+  test.for(['seccomp', 'devices', 'born in a cgroup, in entered namespaces', 'network'])('%s', (name) =>
+    passes(name, directory),
+  );
 });
 
 describe('program', () => {
