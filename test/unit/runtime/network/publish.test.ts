@@ -150,7 +150,7 @@ test('a client that vanishes ends the stream, a guest that vanishes ends the cli
   const other = await publish((socket) => socket.resetAndDestroy());
   const left = client(other.port);
   left.resume();
-  await once(left, 'close');
+  await new Promise((resolve) => left.once('close', resolve));
 });
 
 test('a taken port is named, and nothing stays bound', async () => {
