@@ -8,7 +8,7 @@
  * that the host got later.
  */
 
-import { BpfAssembler, type Label } from './bpf-assembler.ts';
+import { BPF_ATTACH, BPF_PROGRAM, BpfAssembler, type BpfProgram, type Label } from '../../agent/sys/bpf.ts';
 import { type Cidr, maskOf, parseCidr } from './cidr.ts';
 
 /** The rules in the order in which they are asked; what none names is allowed. */
@@ -20,22 +20,6 @@ export interface EgressRules {
   /** Refuses what the host would deliver to itself. */
   readonly denyHost: boolean;
 }
-
-/** One program with where it goes. */
-export interface EgressProgram {
-  readonly name: string;
-  readonly programType: number;
-  readonly attachType: number;
-  readonly code: Uint8Array;
-}
-
-const PROGRAM_CGROUP_SKB = 8;
-const PROGRAM_CGROUP_SOCK_ADDR = 18;
-const ATTACH_INET_EGRESS = 1;
-const ATTACH_INET4_CONNECT = 10;
-const ATTACH_INET6_CONNECT = 11;
-const ATTACH_UDP4_SENDMSG = 14;
-const ATTACH_UDP6_SENDMSG = 15;
 
 /** Offsets in struct bpf_sock_addr and struct __sk_buff. */
 const SOCK_ADDR_IP4 = 4;
@@ -70,7 +54,7 @@ interface ParsedRules {
 }
 
 /** The programs for these rules. Throws InvalidArgument for a range that is none. */
-export function buildEgressPrograms(rules: EgressRules): EgressProgram[] {
+export function buildEgressPrograms(rules: EgressRules): BpfProgram[] {
   const parsed: ParsedRules = {
     resolvers: rules.resolvers.map(parseCidr),
     allowed: rules.allowed.map(parseCidr),
@@ -79,16 +63,16 @@ export function buildEgressPrograms(rules: EgressRules): EgressProgram[] {
   };
   const four = addressProgram(ofFamily(parsed, 4), SOCK_ADDR_IP4, 1);
   const six = addressProgram(ofFamily(parsed, 16), SOCK_ADDR_IP6, 4);
-  const programType = PROGRAM_CGROUP_SOCK_ADDR;
+  const programType = BPF_PROGRAM.CGROUP_SOCK_ADDR;
   return [
-    { name: 'connect4', programType, attachType: ATTACH_INET4_CONNECT, code: four },
-    { name: 'connect6', programType, attachType: ATTACH_INET6_CONNECT, code: six },
-    { name: 'sendmsg4', programType, attachType: ATTACH_UDP4_SENDMSG, code: four },
-    { name: 'sendmsg6', programType, attachType: ATTACH_UDP6_SENDMSG, code: six },
+    { name: 'connect4', programType, attachType: BPF_ATTACH.INET4_CONNECT, code: four },
+    { name: 'connect6', programType, attachType: BPF_ATTACH.INET6_CONNECT, code: six },
+    { name: 'sendmsg4', programType, attachType: BPF_ATTACH.UDP4_SENDMSG, code: four },
+    { name: 'sendmsg6', programType, attachType: BPF_ATTACH.UDP6_SENDMSG, code: six },
     {
       name: 'egress',
-      programType: PROGRAM_CGROUP_SKB,
-      attachType: ATTACH_INET_EGRESS,
+      programType: BPF_PROGRAM.CGROUP_SKB,
+      attachType: BPF_ATTACH.INET_EGRESS,
       code: packetProgram(parsed),
     },
   ];

@@ -13,12 +13,12 @@ import { ChannelPipe } from '../../agent/protocol/ttrpc/pipe.ts';
 import { TtrpcServer } from '../../agent/protocol/ttrpc/server.ts';
 import { fcntl, mkdirAll } from '../../agent/sys/calls.ts';
 import { check } from '../../agent/sys/errors.ts';
+import { FdChannel } from '../../agent/sys/fd-channel.ts';
 import { CLONE, EPOLL, F, MS, SIG } from '../../agent/sys/linux.ts';
 import { mount, setPropagation } from '../../agent/sys/mounts.ts';
 import { setParentDeathSignal, signalFd, unshare } from '../../agent/sys/processes.ts';
 import type { Loop, Sys } from '../../agent/sys/sys.ts';
 import { SYS } from '../../agent/sys/syscalls.ts';
-import { FdChannel } from './fd-channel.ts';
 import { SandboxService } from './service.ts';
 
 /** The connection to the shim. */
@@ -85,7 +85,7 @@ export function startSandbox(sys: Sys, loop: Loop, args: readonly string[], log:
       },
     );
   };
-  const pipe = new ChannelPipe(new FdChannel(sys, loop, SHIM_FD), MAX_MESSAGE_BYTES);
+  const pipe = new ChannelPipe(new FdChannel(sys, loop, SHIM_FD, { name: 'shim' }), MAX_MESSAGE_BYTES);
   const server = new TtrpcServer(pipe, [bind(Helper, service.handlers())], loop);
   server.onEnd = () => end('the shim is gone');
   loop.watch(signals, EPOLL.IN, () => end('got a signal'));
