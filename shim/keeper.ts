@@ -6,8 +6,8 @@ import { Code, TskataError } from '../agent/protocol/errors.ts';
 import { type Keeper, startKeeper } from '../runtime/helper-client/keeper.ts';
 import { keeperProcessHost } from '../runtime/helper-client/process-host.ts';
 import type { Logger } from '../runtime/host/log.ts';
-import { INHERITED, type ProcessHost } from '../runtime/vm/process-host.ts';
 import type { HostMounts } from '../runtime/storage/share-tree.ts';
+import { INHERITED, type ProcessHost } from '../runtime/vm/process-host.ts';
 
 const CALL = { timeoutMs: 10_000 };
 /** Range of users; a sandbox takes one for its machine and one for its network. */

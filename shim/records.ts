@@ -4,8 +4,7 @@
  */
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Container } from '../runtime/sandbox/container.ts';
-import type { SandboxEvent } from '../runtime/sandbox/events.ts';
+import type { ContainerView, SandboxEvent } from '../runtime/sandbox/events.ts';
 import type { ProcessExit } from '../runtime/sandbox/status.ts';
 import { findProcess } from '../runtime/state/process-ref.ts';
 import type { ContainerRecord, ExitRecord, ProcessRef } from '../runtime/state/record.ts';
@@ -50,7 +49,8 @@ export class Records {
   /** A create failed: nothing of it is left, so neither is its record. The sandbox's own directory goes with the shim. */
   failed(id: string): void {
     this.#records.delete(id);
-    if (id === this.#assign.id) rmSync(join(this.#store.directory(this.#assign.namespace, id), 'state.json'), { force: true });
+    if (id === this.#assign.id)
+      rmSync(join(this.#store.directory(this.#assign.namespace, id), 'state.json'), { force: true });
     else this.#store.remove(this.#assign.namespace, id);
   }
 
@@ -60,26 +60,31 @@ export class Records {
     if (record === undefined) return;
     switch (event.type) {
       case 'created':
-        return this.#write(this.#created(record, event.container));
+        this.#write(this.#created(record, event.container));
+        return;
       case 'started':
         if (event.process === event.container.init) {
           this.#write({ ...record, status: 'running', startedAt: new Date().toISOString() });
         }
         return;
       case 'exited':
-        if (event.process === event.container.init) this.#write({ ...record, status: 'stopped', exit: exitRecord(event.exit) });
+        if (event.process === event.container.init)
+          this.#write({ ...record, status: 'stopped', exit: exitRecord(event.exit) });
         return;
       case 'deleted':
-        return this.#deleted(record, event);
+        this.#deleted(record, event);
+        return;
       case 'paused':
-        return this.#write({ ...record, status: 'paused' });
+        this.#write({ ...record, status: 'paused' });
+        return;
       case 'resumed':
-        return this.#write({ ...record, status: 'running' });
+        this.#write({ ...record, status: 'running' });
+        return;
       default:
     }
   }
 
-  #created(record: ContainerRecord, container: Container): ContainerRecord {
+  #created(record: ContainerRecord, container: ContainerView): ContainerRecord {
     const entries = Object.entries(container.spec.annotations ?? {}).filter(([name]) => name.startsWith(PREFIX));
     const keeper = findRef(this.#keeperPid());
     const qemu = findRef(container.init.pid);

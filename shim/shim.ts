@@ -15,7 +15,8 @@ import type { Logger } from '../runtime/host/log.ts';
 import { socketChannel } from '../runtime/host/socket-channel.ts';
 import { readOptions } from '../runtime/sandbox/config.ts';
 import type { SandboxEvent } from '../runtime/sandbox/events.ts';
-import { Sandbox, type SandboxConfig, type SandboxParts } from '../runtime/sandbox/sandbox.ts';
+import { Sandbox, type SandboxParts } from '../runtime/sandbox/sandbox.ts';
+import type { SandboxConfig } from '../runtime/sandbox/sandbox-machine.ts';
 import type { StateStore } from '../runtime/state/store.ts';
 import type { Assign } from './assign.ts';
 import type { Records } from './records.ts';
@@ -144,7 +145,8 @@ export class Shim {
     records.follow(event);
     publisher.publish(topicEvent(event));
     const process = 'process' in event ? event.process.execId : '';
-    const exit = 'exit' in event ? { status: event.exit.status, oomKilled: event.exit.oomKilled, reason: event.exit.reason } : {};
+    const exit =
+      'exit' in event ? { status: event.exit.status, oomKilled: event.exit.oomKilled, reason: event.exit.reason } : {};
     log.info('transition', { event: event.type, container: event.container.id, process, ...exit });
     if (event.type === 'exited' && event.process === event.container.init) this.#exited(event);
     if (event.type === 'deleted' && event.process === event.container.init && this.#shutdown === undefined) {
@@ -157,9 +159,9 @@ export class Shim {
     const { detached } = readOptions(event.container.spec.annotations ?? {});
     if (detached === undefined) return;
     this.#forget = detached === 'remove';
-    const { id } = event.container;
-    void event.process.exited
-      .then(() => event.container.lock.run(() => this.sandbox.delete(id)))
+    const container = this.sandbox.container(event.container.id);
+    void container.init.exited
+      .then(() => container.lock.run(() => this.sandbox.delete(container.id)))
       .catch((error) => this.#parts.log.warn('detached container not deleted', { error: String(error) }))
       .then(() => this.shutdown('the detached container has ended'));
   }

@@ -5,7 +5,7 @@
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import type { StatsResponse } from '../../agent/protocol/generated/agent.ts';
 import type { Spec, SpecProcess, SpecResources } from '../oci/spec.ts';
-import type { RootfsMount } from '../storage/rootfs.ts';
+import type { RootfsMount } from '../storage/plan.ts';
 import { processMessage } from './container-spec.ts';
 import { DELETE_DRAIN_MS, QUICK_CALL_MS, START_CALL_MS } from './deadlines.ts';
 import type { SandboxListener } from './events.ts';

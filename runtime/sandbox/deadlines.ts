@@ -4,6 +4,8 @@
 
 /** From the start of the virtual CPU to the agent's first answer: some seconds under emulation on a busy host. */
 export const BOOT_MS = 60_000;
+/** Connecting inside the guest, to a server of its own. */
+export const DIAL_CALL_MS = 10_000;
 /** Agent calls that only look something up or send a signal. */
 export const QUICK_CALL_MS = 10_000;
 /** Making a container: disks may have to be found and mounted under emulation. */

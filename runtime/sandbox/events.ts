@@ -1,30 +1,48 @@
 /**
  * Owns what a sandbox tells about itself, in the order in which it happened. Refuses to know topics and subscribers.
  */
-import type { Container } from './container.ts';
-import type { GuestProcess } from './process.ts';
+import type { Spec } from '../oci/spec.ts';
+import type { RootfsMount } from '../storage/plan.ts';
+import type { StdioPaths } from './process-io.ts';
 import type { ProcessExit } from './status.ts';
+
+/** What an event shows of a process. */
+export interface ProcessView {
+  /** Empty for the init. */
+  readonly execId: string;
+  readonly pid: number;
+  readonly stdio: StdioPaths;
+}
+
+/** What an event shows of a container. */
+export interface ContainerView {
+  readonly id: string;
+  readonly bundle: string;
+  readonly spec: Spec;
+  readonly rootfs: readonly RootfsMount[];
+  readonly init: ProcessView;
+}
 
 /** One thing that happened. For one process `started` is always before `exited`, and that before `deleted`. */
 export type SandboxEvent =
-  | { readonly type: 'created'; readonly container: Container }
-  | { readonly type: 'exec-added'; readonly container: Container; readonly process: GuestProcess }
-  | { readonly type: 'started'; readonly container: Container; readonly process: GuestProcess }
-  | { readonly type: 'oom'; readonly container: Container }
+  | { readonly type: 'created'; readonly container: ContainerView }
+  | { readonly type: 'exec-added'; readonly container: ContainerView; readonly process: ProcessView }
+  | { readonly type: 'started'; readonly container: ContainerView; readonly process: ProcessView }
+  | { readonly type: 'oom'; readonly container: ContainerView }
   | {
       readonly type: 'exited';
-      readonly container: Container;
-      readonly process: GuestProcess;
+      readonly container: ContainerView;
+      readonly process: ProcessView;
       readonly exit: ProcessExit;
     }
   | {
       readonly type: 'deleted';
-      readonly container: Container;
-      readonly process: GuestProcess;
+      readonly container: ContainerView;
+      readonly process: ProcessView;
       readonly exit: ProcessExit;
     }
-  | { readonly type: 'paused'; readonly container: Container }
-  | { readonly type: 'resumed'; readonly container: Container };
+  | { readonly type: 'paused'; readonly container: ContainerView }
+  | { readonly type: 'resumed'; readonly container: ContainerView };
 
 /** Called synchronously at the transition: must not throw and must not wait. */
 export type SandboxListener = (event: SandboxEvent) => void;

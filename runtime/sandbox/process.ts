@@ -139,7 +139,7 @@ export class GuestProcess {
       this.#io?.stopInput();
       const counts = { stdout: answer.stdoutBytes, stderr: answer.stderrBytes };
       if (this.#io !== undefined) await within(OUTPUT_DRAIN_MS, this.#io.delivered(counts), undefined);
-      const status = answer.exitStatus <= UNKNOWN_STATUS ? answer.exitStatus : UNKNOWN_STATUS;
+      const status = Math.min(answer.exitStatus, UNKNOWN_STATUS);
       // The time is the host's: the guest's clock is not to be trusted.
       return { status, at: new Date(), oomKilled: answer.oomKilled };
     } catch (caught) {

@@ -4,8 +4,7 @@
  */
 import { isAbsolute } from 'node:path';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
-import type { PlannedStorage, RootfsPlan } from './plan.ts';
-import type { RootfsMount, RootfsRequest, RootfsStrategy } from './rootfs.ts';
+import type { PlannedStorage, RootfsMount, RootfsPlan, RootfsRequest, RootfsStrategy } from './plan.ts';
 
 const READ_ONLY_TYPES = new Set(['squashfs', 'erofs']);
 const BLOCK_TYPES = new Set([...READ_ONLY_TYPES, 'ext4']);

@@ -43,21 +43,23 @@ export function storageMessages(
   acquired: AcquiredStorage,
   vm: Vm,
 ): Init<Storage>[] {
-  return planned.map((storage) => {
-    switch (storage.kind) {
-      case 'block': {
-        const { slot, readOnly } = find(acquired.disks, storage.disk);
-        return { id: storage.id, block: { pciPath: vm.diskPath(slot), fsType: storage.fsType, readOnly } };
-      }
-      case 'share': {
-        const entry = find(acquired.entries, storage.share);
-        const subpath = storage.whole ? `${entry.directory}/${entry.leaf}` : entry.directory;
-        return { id: storage.id, share: { tag: SHARE_TAG, subpath, readOnly: storage.share.readOnly } };
-      }
-      case 'overlay':
-        return { id: storage.id, overlay: { lowerIds: storage.lowerIds, upperId: storage.upperId } };
+  return planned.map((storage) => storageMessage(storage, acquired, vm));
+}
+
+function storageMessage(storage: PlannedStorage, acquired: AcquiredStorage, vm: Vm): Init<Storage> {
+  switch (storage.kind) {
+    case 'block': {
+      const { slot, readOnly } = find(acquired.disks, storage.disk);
+      return { id: storage.id, block: { pciPath: vm.diskPath(slot), fsType: storage.fsType, readOnly } };
     }
-  });
+    case 'share': {
+      const entry = find(acquired.entries, storage.share);
+      const subpath = storage.whole ? `${entry.directory}/${entry.leaf}` : entry.directory;
+      return { id: storage.id, share: { tag: SHARE_TAG, subpath, readOnly: storage.share.readOnly } };
+    }
+    case 'overlay':
+      return { id: storage.id, overlay: { lowerIds: storage.lowerIds, upperId: storage.upperId } };
+  }
 }
 
 /** The mounts of a container with their storages by id. */

@@ -3,8 +3,7 @@
  */
 import { isAbsolute } from 'node:path';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
-import type { RootfsPlan } from './plan.ts';
-import type { RootfsMount, RootfsRequest, RootfsStrategy } from './rootfs.ts';
+import type { RootfsMount, RootfsPlan, RootfsRequest, RootfsStrategy } from './plan.ts';
 
 export const hostDirectory: RootfsStrategy = {
   name: 'host directory',

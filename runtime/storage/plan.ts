@@ -2,9 +2,31 @@
  * Owns the types of a storage plan: what a container needs to see, as data, before anything is opened or mounted.
  * Refuses to know how a disk or a share reaches the guest and what the guest does with it.
  */
-import type { RootfsMount } from './rootfs.ts';
 
-export type { RootfsMount };
+/** A mount that the caller asks for at the container's root, in order. */
+export interface RootfsMount {
+  readonly type: string;
+  readonly source: string;
+  readonly options: readonly string[];
+}
+
+/** What strategies decide on. */
+export interface RootfsRequest {
+  readonly mounts: readonly RootfsMount[];
+  /** Host path of the root of the bundle, for a caller that mounts nothing. */
+  readonly bundleRoot: string;
+  readonly readOnly: boolean;
+  /** Prefix that makes storage ids unique in the sandbox. */
+  readonly idPrefix: string;
+}
+
+/** One way to bring a root into the guest. */
+export interface RootfsStrategy {
+  readonly name: string;
+  claims(request: RootfsRequest): boolean;
+  /** Pure. Throws InvalidArgument naming the mount. */
+  plan(request: RootfsRequest): RootfsPlan;
+}
 
 /** A raw image file that must become a disk of the machine. */
 export interface DiskRequest {

@@ -5,32 +5,7 @@
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import { blockImages } from './block-images.ts';
 import { hostDirectory } from './host-directory.ts';
-import type { RootfsPlan } from './plan.ts';
-
-/** A mount that the caller asks for at the container's root, in order. */
-export interface RootfsMount {
-  readonly type: string;
-  readonly source: string;
-  readonly options: readonly string[];
-}
-
-/** What strategies decide on. */
-export interface RootfsRequest {
-  readonly mounts: readonly RootfsMount[];
-  /** Host path of the root of the bundle, for a caller that mounts nothing. */
-  readonly bundleRoot: string;
-  readonly readOnly: boolean;
-  /** Prefix that makes storage ids unique in the sandbox. */
-  readonly idPrefix: string;
-}
-
-/** One way to bring a root into the guest. */
-export interface RootfsStrategy {
-  readonly name: string;
-  claims(request: RootfsRequest): boolean;
-  /** Pure. Throws InvalidArgument naming the mount. */
-  plan(request: RootfsRequest): RootfsPlan;
-}
+import type { RootfsPlan, RootfsRequest, RootfsStrategy } from './plan.ts';
 
 const STRATEGIES: readonly RootfsStrategy[] = [blockImages, hostDirectory];
 

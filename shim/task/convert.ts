@@ -2,6 +2,7 @@
 import type { Init, MessageType } from '../../agent/protocol/message.ts';
 import type { Container } from '../../runtime/sandbox/container.ts';
 import type { GuestProcess } from '../../runtime/sandbox/process.ts';
+import type { StdioPaths } from '../../runtime/sandbox/process-io.ts';
 import type { Any, Timestamp } from './generated/google.ts';
 import { Status } from './generated/process.ts';
 
@@ -30,4 +31,10 @@ export function statusNumber(container: Container, process: GuestProcess): numbe
     case 'stopped':
       return Status.STOPPED;
   }
+}
+
+/** The client's names of the streams. */
+export function stdioPaths(request: { stdin: string; stdout: string; stderr: string; terminal: boolean }): StdioPaths {
+  const { stdin, stdout, stderr, terminal } = request;
+  return { stdin, stdout, stderr, terminal };
 }

@@ -1,11 +1,10 @@
 /** Create, Start, Delete, Shutdown: translation only. */
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import type { Handlers } from '../../agent/protocol/service.ts';
-import type { StdioPaths } from '../../runtime/sandbox/process-io.ts';
 import { isValidName } from '../../runtime/state/store.ts';
 import { openProcessIo } from '../io/open.ts';
 import type { TaskContext } from './context.ts';
-import { timestamp } from './convert.ts';
+import { stdioPaths, timestamp } from './convert.ts';
 import type { CreateTaskRequest, Task } from './generated/task.ts';
 
 type Lifecycle = Pick<Handlers<typeof Task>, 'create' | 'start' | 'delete' | 'shutdown'>;
@@ -45,9 +44,7 @@ export function lifecycleHandlers(context: TaskContext): Lifecycle {
       const container = sandbox.container(id);
       const { pid } = container.process(execId);
       const exit =
-        execId === ''
-          ? await container.lock.run(async () => (await sandbox.delete(id)).exit)
-          : await container.deleteExec(execId);
+        execId === '' ? await container.lock.run(() => sandbox.delete(id)) : await container.deleteExec(execId);
       return { pid, exitStatus: exit.status, exitedAt: timestamp(exit.at) };
     },
 
@@ -56,12 +53,6 @@ export function lifecycleHandlers(context: TaskContext): Lifecycle {
       return {};
     },
   };
-}
-
-/** The client's names of the streams. */
-export function stdioPaths(request: { stdin: string; stdout: string; stderr: string; terminal: boolean }): StdioPaths {
-  const { stdin, stdout, stderr, terminal } = request;
-  return { stdin, stdout, stderr, terminal };
 }
 
 function refuseUnsupported(request: CreateTaskRequest): void {

@@ -6,8 +6,8 @@ import { parseJson, parseProcess } from '../../runtime/oci/validate.ts';
 import { isValidName } from '../../runtime/state/store.ts';
 import { openProcessIo } from '../io/open.ts';
 import type { TaskContext } from './context.ts';
+import { stdioPaths } from './convert.ts';
 import type { ExecProcessRequest, Task } from './generated/task.ts';
-import { stdioPaths } from './lifecycle.ts';
 
 type Processes = Pick<Handlers<typeof Task>, 'exec' | 'kill' | 'resizePty' | 'closeIO' | 'pids'>;
 

@@ -207,7 +207,13 @@ export class FakeGuest {
       updateContainer: () => ({}),
       statsContainer: () => ({
         cpu: { usageUsec: 2n ** 53n + 1n },
-        memory: { usage: 4096n, stat: new Map([['anon', 17n], ['events.oom_kill', 3n]]) },
+        memory: {
+          usage: 4096n,
+          stat: new Map([
+            ['anon', 17n],
+            ['events.oom_kill', 3n],
+          ]),
+        },
         pidsCurrent: 5n,
         interfaces: [{ name: 'eth0', rxBytes: 11n, txBytes: 12n }],
       }),

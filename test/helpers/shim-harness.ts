@@ -62,7 +62,9 @@ export class ShimHarness {
     return this;
   }
 
-  static async start(options: { readonly containerdAddress?: string; readonly log?: Logger } = {}): Promise<ShimHarness> {
+  static async start(
+    options: { readonly containerdAddress?: string; readonly log?: Logger } = {},
+  ): Promise<ShimHarness> {
     const directory = mkdtempSync(join(tmpdir(), 'tskata-shim-'));
     const assign: Assign = {
       namespace: 'test',
@@ -111,7 +113,11 @@ export class ShimHarness {
         profile: 'auto',
         debug: false,
       },
-      publisher: { publish: (event) => void this.events.push(event), drain: () => Promise.resolve(), close: () => undefined },
+      publisher: {
+        publish: (event) => void this.events.push(event),
+        drain: () => Promise.resolve(),
+        close: () => undefined,
+      },
       records: new Records(this.assign, this.store, () => undefined),
       store: this.store,
       clock: nodeClock,
@@ -126,7 +132,11 @@ export class ShimHarness {
   }
 
   /** Writes a bundle whose init is `args`. */
-  bundle(id: string, args: readonly string[], more: { annotations?: Record<string, string>; mounts?: object[]; terminal?: boolean } = {}): TestBundle {
+  bundle(
+    id: string,
+    args: readonly string[],
+    more: { annotations?: Record<string, string>; mounts?: object[]; terminal?: boolean } = {},
+  ): TestBundle {
     const bundle = join(this.directory, `bundle-${id}`);
     mkdirSync(join(bundle, 'rootfs'), { recursive: true });
     const config = {

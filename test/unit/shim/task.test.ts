@@ -25,7 +25,11 @@ class FifoReader {
   readonly #socket: Socket;
 
   constructor(path: string) {
-    this.#socket = new Socket({ fd: openSync(path, constants.O_RDONLY | constants.O_NONBLOCK), readable: true, writable: false });
+    this.#socket = new Socket({
+      fd: openSync(path, constants.O_RDONLY | constants.O_NONBLOCK),
+      readable: true,
+      writable: false,
+    });
     this.#socket.on('data', (chunk: Buffer) => {
       this.#bytes = Buffer.concat([this.#bytes, chunk]);
     });
@@ -90,12 +94,28 @@ describe('a container from Create to Shutdown', () => {
     expect(vm.config.shares).toHaveLength(1);
     const request = vm.guest.containers.get(id)?.request;
     expect(request?.rootfsId).toBe('c0-root');
-    expect(request?.storages.map((storage) => storage.id)).toEqual(['c0-disk0', 'c0-disk1', 'c0-disk2', 'c0-root', 'c0-vol1', 'c0-vol2']);
+    expect(request?.storages.map((storage) => storage.id)).toEqual([
+      'c0-disk0',
+      'c0-disk1',
+      'c0-disk2',
+      'c0-root',
+      'c0-vol1',
+      'c0-vol2',
+    ]);
     expect(request?.storages[3]?.overlay).toEqual({ lowerIds: ['c0-disk0', 'c0-disk1'], upperId: 'c0-disk2' });
     expect(request?.storages[4]?.share).toEqual({ tag: 'tskata', subpath: '1', readOnly: true });
-    expect(request?.spec?.mounts[1]).toMatchObject({ destination: '/data', type: 'bind', source: '', storageId: 'c0-vol1', storagePath: 'd', isFile: false });
+    expect(request?.spec?.mounts[1]).toMatchObject({
+      destination: '/data',
+      type: 'bind',
+      source: '',
+      storageId: 'c0-vol1',
+      storagePath: 'd',
+      isFile: false,
+    });
     expect(request?.spec?.mounts[2]).toMatchObject({ storageId: 'c0-vol2', storagePath: 'f', isFile: true });
-    expect(JSON.stringify(request, (_, value) => (typeof value === 'bigint' ? String(value) : value))).not.toContain(shim.directory);
+    expect(JSON.stringify(request, (_, value) => (typeof value === 'bigint' ? String(value) : value))).not.toContain(
+      shim.directory,
+    );
     expect(shim.mounts.map(({ what, options }) => `${what} ${options.join(',')}`)).toEqual([
       'mount bind,ro,nosuid,nodev',
       'mount rbind,rprivate,ro,nodev',
@@ -111,7 +131,9 @@ describe('a container from Create to Shutdown', () => {
     const { id, bundle } = shim.bundle('one', ['true']);
     await shim.task.create({ id, bundle, rootfs: [{ type: 'bind', source: bundle, options: ['rbind', 'ro'] }] });
     expect(shim.vms.last.config.disks).toEqual([]);
-    expect(shim.vms.last.guest.containers.get(id)?.request.storages[0]).toMatchObject({ share: { subpath: '1/d', readOnly: true } });
+    expect(shim.vms.last.guest.containers.get(id)?.request.storages[0]).toMatchObject({
+      share: { subpath: '1/d', readOnly: true },
+    });
   });
 });
 
@@ -125,14 +147,18 @@ describe('refusals', () => {
     expect(shim.vms.machines).toHaveLength(0);
     const good = shim.bundle('one', ['true']);
     await shim.task.create({ id: good.id, bundle: good.bundle, rootfs: IMAGE_ROOTFS });
-    await expect(shim.task.create({ id: good.id, bundle: good.bundle })).rejects.toMatchObject({ code: Code.AlreadyExists });
+    await expect(shim.task.create({ id: good.id, bundle: good.bundle })).rejects.toMatchObject({
+      code: Code.AlreadyExists,
+    });
     expect(shim.record('one')).toMatchObject({ status: 'created' });
   });
 
   test('a failed boot and a failed create end the machine', async () => {
     const { id, bundle } = shim.bundle('one', ['true']);
     shim.vms.failure = new Error('no such kernel');
-    await expect(shim.task.create({ id, bundle, rootfs: IMAGE_ROOTFS })).rejects.toThrow('boot the virtual machine: no such kernel');
+    await expect(shim.task.create({ id, bundle, rootfs: IMAGE_ROOTFS })).rejects.toThrow(
+      'boot the virtual machine: no such kernel',
+    );
     shim.vms.failure = undefined;
     const { FakeGuest } = await import('../../helpers/fake-guest.ts');
     shim.vms.makeGuest = () =>
@@ -141,7 +167,9 @@ describe('refusals', () => {
           throw new Error('mount overlay: EINVAL');
         },
       });
-    await expect(shim.task.create({ id, bundle, rootfs: IMAGE_ROOTFS })).rejects.toThrow('set up the container in the guest: mount overlay: EINVAL');
+    await expect(shim.task.create({ id, bundle, rootfs: IMAGE_ROOTFS })).rejects.toThrow(
+      'set up the container in the guest: mount overlay: EINVAL',
+    );
     expect(shim.vms.last.stops).toBeGreaterThan(0);
     shim.vms.makeGuest = () => new FakeGuest();
     await shim.task.create({ id, bundle, rootfs: IMAGE_ROOTFS });
@@ -172,7 +200,10 @@ describe('refusals', () => {
     await expect(shim.task.resume({ id })).rejects.toMatchObject({ code: Code.FailedPrecondition });
     await shim.task.kill({ id, signal: 15 });
     expect((await shim.task.wait({ id })).exitStatus).toBe(143);
-    await expect(shim.task.kill({ id, signal: 15 })).rejects.toMatchObject({ code: Code.NotFound, message: 'process already finished' });
+    await expect(shim.task.kill({ id, signal: 15 })).rejects.toMatchObject({
+      code: Code.NotFound,
+      message: 'process already finished',
+    });
   });
 });
 
@@ -181,9 +212,14 @@ describe('execs', () => {
     const { id, bundle } = shim.bundle('one', ['sleep']);
     await shim.task.create({ id, bundle, rootfs: IMAGE_ROOTFS });
     await shim.task.start({ id });
-    const spec = (args: readonly string[]) => ({ typeUrl: 'x', value: Buffer.from(JSON.stringify({ args, cwd: '/' })) });
+    const spec = (args: readonly string[]) => ({
+      typeUrl: 'x',
+      value: Buffer.from(JSON.stringify({ args, cwd: '/' })),
+    });
     await shim.task.exec({ id, execId: 'e1', spec: spec(['exit', '3']) });
-    await expect(shim.task.exec({ id, execId: 'e1', spec: spec(['true']) })).rejects.toMatchObject({ code: Code.AlreadyExists });
+    await expect(shim.task.exec({ id, execId: 'e1', spec: spec(['true']) })).rejects.toMatchObject({
+      code: Code.AlreadyExists,
+    });
     expect(await shim.task.state({ id, execId: 'e1' })).toMatchObject({ status: 1, pid: 0, execId: 'e1' });
     const { pid } = await shim.task.start({ id, execId: 'e1' });
     expect(pid).toBeGreaterThan(4_194_304);
@@ -194,7 +230,16 @@ describe('execs', () => {
     expect((await shim.task.delete({ id, execId: 'e1' })).exitStatus).toBe(3);
     await expect(shim.task.state({ id, execId: 'e1' })).rejects.toMatchObject({ code: Code.NotFound });
     expect((await shim.task.pids({ id })).processes.length).toBe(1);
-    expect(shim.topics).toEqual(['create', 'start', 'exec-added', 'exec-started', 'exit', 'exec-added', 'delete', 'delete']);
+    expect(shim.topics).toEqual([
+      'create',
+      'start',
+      'exec-added',
+      'exec-started',
+      'exit',
+      'exec-added',
+      'delete',
+      'delete',
+    ]);
     await shim.task.kill({ id, signal: 9 });
     await shim.task.wait({ id });
     await shim.task.exec({ id, execId: 'late', spec: spec(['true']) }).then(
@@ -286,7 +331,11 @@ describe('input and output', () => {
     await shim.task.create({ id, bundle, rootfs: IMAGE_ROOTFS, stdin, stdout });
     await shim.task.start({ id });
     const write = async (text: string): Promise<void> => {
-      const socket = new Socket({ fd: openSync(stdin, constants.O_WRONLY | constants.O_NONBLOCK), writable: true, readable: false });
+      const socket = new Socket({
+        fd: openSync(stdin, constants.O_WRONLY | constants.O_NONBLOCK),
+        writable: true,
+        readable: false,
+      });
       await new Promise<void>((resolve) => socket.write(text, () => resolve()));
       socket.destroy();
     };
@@ -308,7 +357,10 @@ describe('input and output', () => {
     await shim.task.wait({ id });
     await shim.task.delete({ id });
     expect(readFileSync(file, 'utf8')).toBe('out\nerr\n');
-    const lines = readFileSync(log, 'utf8').trim().split('\n').map((line) => JSON.parse(line));
+    const lines = readFileSync(log, 'utf8')
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line));
     expect(lines.map(({ stream, log: text }) => [stream, text])).toEqual([
       ['stdout', 'out\n'],
       ['stderr', 'err\n'],
@@ -322,7 +374,11 @@ describe('the machine ends', () => {
     const { id, bundle } = shim.bundle('one', ['sleep']);
     await shim.task.create({ id, bundle, rootfs: IMAGE_ROOTFS });
     await shim.task.start({ id });
-    await shim.task.exec({ id, execId: 'e', spec: { value: Buffer.from(JSON.stringify({ args: ['sleep'], cwd: '/' })) } });
+    await shim.task.exec({
+      id,
+      execId: 'e',
+      spec: { value: Buffer.from(JSON.stringify({ args: ['sleep'], cwd: '/' })) },
+    });
     await shim.task.start({ id, execId: 'e' });
     const waits = [shim.task.wait({ id }), shim.task.wait({ id, execId: 'e' })];
     const endedMs = performance.now();
