@@ -3,8 +3,7 @@
  * sockets that its children inherit. When the shim ends, so does the keeper and all that it holds. It knows no QEMU.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { createInterface } from 'node:readline';
-import type { Duplex, Readable } from 'node:stream';
+import type { Duplex } from 'node:stream';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import { Helper } from '../../agent/protocol/generated/helper.ts';
 import type { Client } from '../../agent/protocol/service.ts';
@@ -12,6 +11,7 @@ import { createClient, TtrpcClient } from '../../agent/protocol/ttrpc/client.ts'
 import { ChannelPipe } from '../../agent/protocol/ttrpc/pipe.ts';
 import { nodeClock } from '../host/clock.ts';
 import { socketChannel } from '../host/socket-channel.ts';
+import { LineSplitter } from './line-splitter.ts';
 
 /** Answers of the helper are a few numbers. */
 const MAX_MESSAGE_BYTES = 64 * 1024;
@@ -98,12 +98,14 @@ function socketAt(child: ChildProcess, fd: number): Duplex {
 function followLog(child: ChildProcess, onLog: (line: string) => void): readonly string[] {
   const tail: string[] = [];
   for (const stream of [child.stdout, child.stderr]) {
-    createInterface({ input: stream as Readable, crlfDelay: Number.POSITIVE_INFINITY }).on('line', (line) => {
-      const shown = line.slice(0, 1000);
-      tail.push(shown);
+    const lines = new LineSplitter((line) => {
+      tail.push(line);
       if (tail.length > LOG_TAIL_LINES) tail.shift();
-      onLog(shown);
+      onLog(line);
     });
+    stream?.on('data', (chunk: Buffer) => lines.push(chunk));
+    stream?.on('end', () => lines.finish());
+    stream?.on('error', () => {});
   }
   return tail;
 }

@@ -279,3 +279,39 @@ test('the sandbox network is a namespace of its own with its loopback up', async
   expect(links).toContain('tap0:');
   expect(links).toContain('lo:');
 });
+
+test.each([
+  ['floods without lines', 'cat /dev/zero >&3'],
+  ['floods with lines', 'yes >&3'],
+  ['answers nonsense', 'echo "{}" >&3; echo "not json" >&3; sleep 1000'],
+  ['goes away', 'exit 0'],
+])('a QEMU that %s costs its own call, not the keeper', async (_, script) => {
+  const host = await keeper();
+  const descriptors = [{ kind: 'pair' as const, name: 'qmp-fd' }];
+  await spawnChild(host, program('evil', ['sh', '-c', script], { descriptors }), UID);
+  const path = join(build.directory, 'evil-disk');
+  writeFileSync(path, 'x');
+  await refusal(host.call.addDescriptor({ fdset: 1, file: { path, writable: false } }, { timeoutMs: 5000 }));
+  await refusal(host.call.addDescriptor({ fdset: 2, file: { path, writable: false } }, { timeoutMs: 5000 }));
+  const memory = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${host.pid}/status`, 'utf8'))?.[1];
+  expect(Number(memory)).toBeLessThan(12_000);
+  const other = await spawnChild(host, program('other', ['true']), UID);
+  expect(await other.exited).toBe(0);
+});
+
+test('a program that floods its log costs no memory, and no line is endless', async () => {
+  const lines: string[] = [];
+  const host = await startKeeper({
+    helper: build.helper,
+    runRoot: build.runRoot,
+    inherited: [],
+    onLog: (line) => void lines.push(line),
+  });
+  keepers.push(host);
+  const script = 'head -c 3000000 /dev/zero | tr "\\0" x; echo; printf "a\\033[2Jb\\n"';
+  const child = await spawnChild(host, program('loud', ['sh', '-c', script]), UID);
+  expect(await child.exited).toBe(0);
+  await host.close();
+  expect(Math.max(...lines.map((line) => line.length))).toBeLessThanOrEqual(1000);
+  expect(lines).toContain('a?[2Jb');
+});
