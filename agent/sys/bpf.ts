@@ -166,7 +166,7 @@ export interface BpfProgram {
 }
 
 /** Loads a program into the kernel: its descriptor. */
-export function loadBpf(sys: Sys, program: BpfProgram): number {
+function loadBpf(sys: Sys, program: BpfProgram): number {
   // Some helpers are for programs under a GPL-compatible licence only; none of ours needs one.
   const licence = utf8('Apache-2.0\0');
   const attr = new Uint8Array(ATTR_BYTES);

@@ -4,7 +4,7 @@
  */
 import { E } from './errno.ts';
 import { check } from './errors.ts';
-import { AT, DT, F, MFD, O, STATX } from './linux.ts';
+import { AT, DT, F, O, STATX } from './linux.ts';
 import { cString, type FileStatus, openHow, parseStatx, STATX_BYTES, text, utf8, viewOf } from './structs.ts';
 import type { Sys } from './sys.ts';
 import { SYS } from './syscalls.ts';
@@ -55,11 +55,6 @@ export function ioctl(sys: Sys, fd: number, request: number, argument: number | 
   return check(sys.call(SYS.ioctl, fd, request, argument), `ioctl 0x${request.toString(16)} on`, fd);
 }
 
-/** An anonymous file in memory, close-on-exec. */
-export function memfd(sys: Sys, name: string, flags = 0): number {
-  return check(sys.call(SYS.memfd_create, name, flags | MFD.CLOEXEC), 'memfd_create', name);
-}
-
 /** Writes all bytes to a blocking descriptor. */
 export function writeAll(sys: Sys, fd: number, bytes: Uint8Array, subject: string | number = fd): void {
   let offset = 0;
@@ -71,7 +66,7 @@ export function writeAll(sys: Sys, fd: number, bytes: Uint8Array, subject: strin
 }
 
 /** Reads to the end of a blocking descriptor. More than `maxBytes` throws EFBIG. Needs no size: works on /proc. */
-export function readAll(sys: Sys, fd: number, maxBytes: number, subject: string | number = fd): Uint8Array {
+function readAll(sys: Sys, fd: number, maxBytes: number, subject: string | number = fd): Uint8Array {
   let buffer = new Uint8Array(Math.min(4096, maxBytes + 1));
   let length = 0;
   for (;;) {
@@ -223,11 +218,4 @@ export function parseDirents(bytes: Uint8Array): DirectoryEntry[] {
     offset += length;
   }
   return entries;
-}
-
-/** Random bytes of the kernel's pool. */
-export function randomBytes(sys: Sys, length: number, flags = 0): Uint8Array {
-  const bytes = new Uint8Array(length);
-  const count = check(sys.call(SYS.getrandom, bytes, length, flags), 'getrandom');
-  return count === length ? bytes : bytes.subarray(0, count);
 }

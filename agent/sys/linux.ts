@@ -246,14 +246,6 @@ export const F = {
   OFD_SETLK: 37,
 } as const;
 
-/** Seals of a memfd. */
-export const F_SEAL = {
-  SEAL: 1,
-  SHRINK: 2,
-  GROW: 4,
-  WRITE: 8,
-} as const;
-
 /** Flags of memfd_create. */
 export const MFD = {
   CLOEXEC: 1,
@@ -324,13 +316,6 @@ export const SIG_HOW = {
 export const SFD = {
   CLOEXEC: 0x80000,
   NONBLOCK: 0x800,
-} as const;
-
-/** Flags of eventfd2. */
-export const EFD = {
-  CLOEXEC: 0x80000,
-  NONBLOCK: 0x800,
-  SEMAPHORE: 1,
 } as const;
 
 /** Kinds of id of waitid. */
@@ -454,22 +439,6 @@ export const IFF = {
   MULTI_QUEUE: 0x100,
 } as const;
 
-/** Events of inotify. */
-export const IN_EVENT = {
-  MODIFY: 2,
-  CLOSE_WRITE: 8,
-  MOVED_TO: 128,
-  CREATE: 0x100,
-  DELETE: 0x200,
-  DELETE_SELF: 0x400,
-} as const;
-
-/** Flags of inotify_init1. */
-export const IN = {
-  NONBLOCK: 0x800,
-  CLOEXEC: 0x80000,
-} as const;
-
 /** Fields of statx. */
 export const STATX = {
   TYPE: 1,
@@ -486,20 +455,6 @@ export const STATX = {
   BASIC_STATS: 0x7ff,
   BTIME: 0x800,
   MNT_ID: 0x1000,
-} as const;
-
-/** Flags of getrandom. */
-export const GRND = {
-  NONBLOCK: 1,
-  RANDOM: 2,
-} as const;
-
-/** Operations and flags of seccomp. */
-export const SECCOMP = {
-  SET_MODE_FILTER: 1,
-  FILTER_FLAG_TSYNC: 1,
-  FILTER_FLAG_LOG: 2,
-  FILTER_FLAG_SPEC_ALLOW: 4,
 } as const;
 
 /** Actions of a libseccomp rule; the errno or trace value is in the low 16 bits. */
@@ -523,30 +478,9 @@ export const SCMP_CMP = {
   MASKED_EQ: 7,
 } as const;
 
-/** IP protocols, also levels of socket options. */
-export const IPPROTO = {
-  IP: 0,
-  TCP: 6,
-  UDP: 17,
-  IPV6: 41,
-} as const;
-
-/** Options of the level IPPROTO.TCP. */
-export const TCP = {
-  NODELAY: 1,
-  KEEPIDLE: 4,
-  USER_TIMEOUT: 18,
-} as const;
-
 /** Flag of umount2 that refuses symbolic links. */
 export const UMOUNT = {
   NOFOLLOW: 8,
-} as const;
-
-/** Modes of fallocate. */
-export const FALLOC = {
-  KEEP_SIZE: 1,
-  PUNCH_HOLE: 2,
 } as const;
 
 /** Origins of lseek. */
@@ -556,10 +490,4 @@ export const SEEK = {
   END: 2,
   DATA: 3,
   HOLE: 4,
-} as const;
-
-/** Flags of renameat2. */
-export const RENAME = {
-  NOREPLACE: 1,
-  EXCHANGE: 2,
 } as const;

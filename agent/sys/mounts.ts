@@ -3,7 +3,7 @@
  * with the callers; inside a child the same calls are plan steps.
  */
 import { check } from './errors.ts';
-import { AT, FSCONFIG, FSMOUNT, FSOPEN, MOVE_MOUNT, OPEN_TREE } from './linux.ts';
+import { AT, MOVE_MOUNT, OPEN_TREE } from './linux.ts';
 import { mountAttr } from './structs.ts';
 import type { Sys } from './sys.ts';
 import { SYS } from './syscalls.ts';
@@ -41,30 +41,6 @@ export interface MountAttributes {
 export function mountSetattr(sys: Sys, fd: number, path: string, flags: number, attributes: MountAttributes): void {
   const bytes = mountAttr(attributes.set, attributes.clear ?? 0, attributes.propagation ?? 0, attributes.usernsFd ?? 0);
   check(sys.call(SYS.mount_setattr, fd, path, flags, bytes, bytes.length), 'mount_setattr', path);
-}
-
-export function fsopen(sys: Sys, type: string): number {
-  return check(sys.call(SYS.fsopen, type, FSOPEN.CLOEXEC), 'fsopen', type);
-}
-
-/** Sets `key` of a file-system context: a string value, or a flag when `value` is undefined. */
-export function fsconfig(sys: Sys, fd: number, key: string, value?: string): void {
-  const result =
-    value === undefined
-      ? sys.call(SYS.fsconfig, fd, FSCONFIG.SET_FLAG, key, null, 0)
-      : sys.call(SYS.fsconfig, fd, FSCONFIG.SET_STRING, key, value, 0);
-  check(result, 'fsconfig', value === undefined ? key : `${key}=${value}`);
-}
-
-/** Creates the superblock of a configured context and mounts it detached: the mount's descriptor. */
-export function fsmount(sys: Sys, fd: number, type: string, attributes: number): number {
-  check(sys.call(SYS.fsconfig, fd, FSCONFIG.CMD_CREATE, null, null, 0), 'create file system', type);
-  return check(sys.call(SYS.fsmount, fd, FSMOUNT.CLOEXEC, attributes), 'fsmount', type);
-}
-
-/** pivot_root. */
-export function pivotRoot(sys: Sys, newRoot: string, putOld: string): void {
-  check(sys.call(SYS.pivot_root, newRoot, putOld), 'pivot_root to', newRoot);
 }
 
 /** Gives the whole tree at `path` a propagation (MS.PRIVATE, MS.SLAVE, ...). */

@@ -12,7 +12,7 @@ import { concat, utf8, viewOf, words32 } from './structs.ts';
 import type { Sys } from './sys.ts';
 
 /** Protocols of netlink. */
-export const NETLINK = { ROUTE: 0, KOBJECT_UEVENT: 15 } as const;
+const NETLINK = { ROUTE: 0, KOBJECT_UEVENT: 15 } as const;
 
 /** Flags of a request. */
 export const NLM_F = { REQUEST: 1, ACK: 4, REPLACE: 0x100, EXCL: 0x200, CREATE: 0x400, DUMP: 0x300 } as const;

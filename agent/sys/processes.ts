@@ -24,10 +24,6 @@ export function kill(sys: Sys, pid: number, signal: number): number {
   return sys.call(SYS.kill, pid, signal);
 }
 
-export function pidfdOpen(sys: Sys, pid: number): number {
-  return check(sys.call(SYS.pidfd_open, pid, 0), 'pidfd_open', pid);
-}
-
 /** pidfd_send_signal. Returns 0, or -errno: -ESRCH when the process has ended. */
 export function pidfdSendSignal(sys: Sys, pidfd: number, signal: number): number {
   return sys.call(SYS.pidfd_send_signal, pidfd, signal, null, 0);
@@ -48,7 +44,7 @@ export function unshare(sys: Sys, flags: number): void {
   check(sys.call(SYS.unshare, flags), 'unshare', `0x${flags.toString(16)}`);
 }
 
-export function prctl(sys: Sys, option: number, argument: number | bigint | string = 0, second = 0): number {
+function prctl(sys: Sys, option: number, argument: number | bigint | string = 0, second = 0): number {
   return check(sys.call(SYS.prctl, option, argument, second, 0, 0), 'prctl', option);
 }
 
@@ -80,7 +76,7 @@ export function reboot(sys: Sys, command: number): void {
 }
 
 /** Sets soft and hard limit of a resource (RLIMIT.*) of a process, 0 for this one. 2^64-1 is unlimited. */
-export function setResourceLimit(sys: Sys, pid: number, resource: number, soft: bigint, hard: bigint): void {
+function setResourceLimit(sys: Sys, pid: number, resource: number, soft: bigint, hard: bigint): void {
   check(sys.call(SYS.prlimit64, pid, resource, rlimit(soft, hard), null), 'prlimit', resource);
 }
 

@@ -37,7 +37,7 @@ const NDA = { DST: 1, LLADDR: 2 } as const;
 const NUD_PERMANENT = 0x80;
 
 /** Packets and bytes since the link exists. */
-export interface LinkStats {
+interface LinkStats {
   readonly rxPackets: bigint;
   readonly txPackets: bigint;
   readonly rxBytes: bigint;

@@ -4,7 +4,7 @@
  */
 import { check } from './errors.ts';
 import { AF, MSG, SCM, SO, SOCK, SOL } from './linux.ts';
-import { concat, parseSockaddr, type SocketAddress, sockaddr, viewOf, words32 } from './structs.ts';
+import { concat, type SocketAddress, sockaddr, viewOf, words32 } from './structs.ts';
 import type { Sys } from './sys.ts';
 import { SYS } from './syscalls.ts';
 
@@ -31,11 +31,6 @@ export function listen(sys: Sys, fd: number, backlog: number): void {
   check(sys.call(SYS.listen, fd, backlog), 'listen', fd);
 }
 
-/** A waiting connection (non-blocking, close-on-exec), or -errno: -EAGAIN when there is none. */
-export function accept(sys: Sys, fd: number): number {
-  return sys.call(SYS.accept4, fd, null, null, SOCK.CLOEXEC | SOCK.NONBLOCK);
-}
-
 /** Starts to connect. Returns 0, or -errno: -EINPROGRESS on a non-blocking socket, then wait for EPOLL.OUT and `socketError`. */
 export function connect(sys: Sys, fd: number, address: SocketAddress): number {
   const bytes = sockaddr(address);
@@ -47,7 +42,7 @@ export function socketError(sys: Sys, fd: number): number {
   return getsockopt32(sys, fd, SOL.SOCKET, SO.ERROR);
 }
 
-export function getsockopt32(sys: Sys, fd: number, level: number, option: number): number {
+function getsockopt32(sys: Sys, fd: number, level: number, option: number): number {
   const value = new Uint8Array(4);
   check(sys.call(SYS.getsockopt, fd, level, option, value, words32(4)), 'getsockopt', fd);
   return viewOf(value).getInt32(0, true);
@@ -55,18 +50,6 @@ export function getsockopt32(sys: Sys, fd: number, level: number, option: number
 
 export function setsockopt32(sys: Sys, fd: number, level: number, option: number, value: number): void {
   check(sys.call(SYS.setsockopt, fd, level, option, words32(value), 4), 'setsockopt', fd);
-}
-
-export function shutdown(sys: Sys, fd: number, how: number): void {
-  check(sys.call(SYS.shutdown, fd, how), 'shutdown', fd);
-}
-
-/** The address that a socket is bound to, or undefined for a family that we do not use. */
-export function localAddress(sys: Sys, fd: number): SocketAddress | undefined {
-  const bytes = new Uint8Array(128);
-  const length = words32(bytes.length);
-  check(sys.call(SYS.getsockname, fd, bytes, length), 'getsockname', fd);
-  return parseSockaddr(bytes, viewOf(length).getUint32(0, true));
 }
 
 /** struct msghdr with one iovec. The arrays must stay referenced by the caller until the call is over. */
