@@ -67,20 +67,22 @@ class OwnChild implements Child {
 
   finish(end: ChildEnd): void {
     this.end = end;
-    for (const listener of this.listeners) listener(end);
     this.settle(end);
+    for (const listener of this.listeners) listener(end);
   }
 }
 
 /** Waits for every child. One per process. */
 export class Supervisor {
   private readonly sys: Sys;
+  private readonly loop: Loop;
   private readonly children = new Map<number, OwnChild>();
   private readonly signals: number;
   private readonly record = new Uint8Array(128);
 
   constructor(sys: Sys, loop: Loop) {
     this.sys = sys;
+    this.loop = loop;
     this.signals = signalFd(sys, [SIG.CHLD]);
     loop.watch(this.signals, EPOLL.IN, () => this.reap());
   }
@@ -105,7 +107,8 @@ export class Supervisor {
       const child = this.children.get(status.pid);
       if (child === undefined) continue;
       this.children.delete(status.pid);
-      child.finish(endOf(status));
+      // A turn of its own for each: what goes wrong in a listener must not keep the next child from being reaped.
+      this.loop.timer(0, () => child.finish(endOf(status)));
     }
   }
 }

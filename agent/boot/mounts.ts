@@ -51,7 +51,8 @@ export function makeMounts(sys: Sys): void {
   check(sys.call(SYS.chroot, '.'), 'chroot', NEW_ROOT);
   check(sys.call(SYS.chdir, '/'), 'chdir', '/');
   symlink(sys, '/proc/self/fd', '/dev/fd');
-  for (const path of [STORAGE, SHARES, CONTAINERS]) mkdirAll(sys, path, 0o700);
+  // Searchable: the root of a user namespace, which is nobody here, mounts from them.
+  for (const path of [STORAGE, SHARES, CONTAINERS]) mkdirAll(sys, path, 0o711);
 }
 
 /** Hands the controllers down to the containers' groups. */

@@ -36,6 +36,7 @@ import { readUserFiles, type UserFilesSource } from './user-files.ts';
 /** Mounts of a container may include shares whose daemon is slow; an exec only joins. */
 const CREATE_TIMEOUT_MS = 30_000;
 const EXEC_TIMEOUT_MS = 15_000;
+const KILL_TIMEOUT_MS = 10_000;
 const NO_FILES = { passwd: '', group: '' };
 
 /** creating -> created -> running -> stopped; deleting from any of them but creating. */
@@ -284,10 +285,23 @@ export class Container {
 
   /** For `delete`, and for the end of a failed create. Rejects with the first failure after everything was tried. */
   async dismantle(): Promise<void> {
-    for (const process of this.execs.values()) this.scope.add(() => process.close());
+    this.group?.killAll();
+    const processes = [...this.execs.values(), ...(this.main === undefined ? [] : [this.main])];
+    await this.ended(processes);
+    for (const process of this.execs.values()) process.close();
     this.execs.clear();
     const [first] = await this.scope.close();
     if (first !== undefined) throw first;
+  }
+
+  /** A killed process ends when the kernel lets it; that of a dead share never does. */
+  private async ended(processes: readonly Process[]): Promise<void> {
+    let cancel = (): void => {};
+    const deadline = new Promise<void>((resolve) => {
+      cancel = this.tools.loop.timer(KILL_TIMEOUT_MS, resolve);
+    });
+    await Promise.race([Promise.all(processes.map((process) => process.exited)), deadline]);
+    cancel();
   }
 
   /** A refusal that names the phase. */

@@ -5,7 +5,9 @@ import { Code, TskataError } from '../protocol/errors.ts';
 import type { CreateContainerRequest } from '../protocol/generated/agent.ts';
 import { checkAbsolute, checkCount, checkId, invalid, quoted } from '../service/check.ts';
 import { convertSpec } from '../service/convert.ts';
+import { openIdMap } from '../storage/id-map.ts';
 import type { Storages } from '../storage/storages.ts';
+import { close } from '../sys/calls.ts';
 import { MS } from '../sys/linux.ts';
 import { Container, type ContainerTools } from './container.ts';
 import { EventLog } from './events.ts';
@@ -95,9 +97,7 @@ export class Sandbox {
     this.containers.set(id, placeholder);
     const { scope } = placeholder;
     try {
-      for (const [index, storage] of request.storages.entries()) {
-        await this.storages.make(`storages[${index}]`, storage, scope);
-      }
+      await this.makeStorages(request, placeholder);
       const spec = convertSpec(request.spec, (field, storageId) => this.storages.get(field, storageId));
       for (const mount of spec.mounts) {
         const type = parseMountOptions(mount.options, mount.type).propagation?.type ?? MS.PRIVATE;
@@ -126,6 +126,17 @@ export class Sandbox {
       await container.dismantle().catch(() => {});
       this.containers.delete(id);
       throw error;
+    }
+  }
+
+  private async makeStorages(request: CreateContainerRequest, { scope, spec }: Container): Promise<void> {
+    const idMap = spec.namespaces.includes('user') ? await openIdMap(this.tools, spec) : undefined;
+    try {
+      for (const [index, storage] of request.storages.entries()) {
+        await this.storages.make(`storages[${index}]`, storage, scope, idMap);
+      }
+    } finally {
+      if (idMap !== undefined) close(this.tools.sys, idMap.fd);
     }
   }
 

@@ -5,9 +5,11 @@
 
 import { PlanBuilder } from '../container/plan/builder.ts';
 import { E } from '../sys/errno.ts';
-import { AT, MNT, MS, O } from '../sys/linux.ts';
+import { AT, MNT, MOUNT_ATTR, MS, O, PR } from '../sys/linux.ts';
 import type { SpawnPlan } from '../sys/plan.ts';
+import { mountAttr } from '../sys/structs.ts';
 import { SYS } from '../sys/syscalls.ts';
+import type { IdMap } from './id-map.ts';
 
 /** File systems that a disk may carry. */
 export const BLOCK_TYPES: ReadonlySet<string> = new Set(['squashfs', 'erofs', 'ext4']);
@@ -15,6 +17,8 @@ export const BLOCK_TYPES: ReadonlySet<string> = new Set(['squashfs', 'erofs', 'e
 /** Directories of a writable disk that an overlay uses. */
 export const UPPER = 'upper';
 export const WORK = 'work';
+
+const SECBIT_NO_SETUID_FIXUP = 4;
 
 function finish(plan: PlanBuilder): SpawnPlan {
   plan.steps.push({ op: 'exit', status: 0, label: 'end' });
@@ -44,34 +48,93 @@ export function planShare(tag: string, target: string): SpawnPlan {
   return finish(plan);
 }
 
-/** Mounts an overlay of directories, lowest first. */
-export function planOverlay(lowers: readonly string[], upper: string | undefined, target: string): SpawnPlan {
+/** Directories that an overlay is made of. */
+export interface OverlayInput {
+  /** Lowest first. */
+  readonly lowers: readonly string[];
+  /** A writable disk. */
+  readonly upper?: string;
+  readonly target: string;
+  /** Owners as a user namespace maps them: the layers are mounted once more, with this mapping. */
+  readonly idMap?: IdMap;
+}
+
+/** Where the mapped mount of the n-th directory (lowers, then upper) of an overlay is. */
+export function mappedPath(target: string, index: number): string {
+  return `${target}.map${index}`;
+}
+
+/** Mounts an overlay. */
+export function planOverlay(input: OverlayInput): SpawnPlan {
+  const { target, idMap } = input;
   const plan = new PlanBuilder();
+  const sources = [...input.lowers, ...(input.upper === undefined ? [] : [input.upper])];
+  const slots: Record<number, number> = {};
+  const paths = idMap === undefined ? sources : mapSteps(plan, sources, target, idMap, slots);
+  const upper = input.upper === undefined ? undefined : paths[paths.length - 1];
+  const lowers = paths.slice(0, input.lowers.length);
   const label = `mount overlay on ${target}`;
   const single = lowers[0];
   if (upper === undefined && lowers.length === 1 && single !== undefined) {
     // The kernel refuses an overlay of one read-only layer.
     plan.call(label, SYS.mount, [single, target, null, MS.BIND, null]);
-    return finish(plan);
-  }
-  const options = [`lowerdir=${[...lowers].reverse().join(':')}`];
-  if (upper !== undefined) {
-    // The upper disk lives as long as its container: what the kernel would sync for a reboot is never read again.
-    options.push(`upperdir=${upper}/${UPPER}`, `workdir=${upper}/${WORK}`, 'volatile');
-    // The mark of an earlier volatile mount of this disk. That mount was undone in order: a guest that was not has ended.
-    const gone = { ignore: [E.ENOENT, E.ENOTDIR] };
-    const marks = [
-      ['incompat/volatile/dirty', 0],
-      ['incompat/volatile', AT.REMOVEDIR],
-      ['incompat', AT.REMOVEDIR],
-    ] as const;
-    for (const [mark, flags] of marks) {
-      const path = `${upper}/${WORK}/${WORK}/${mark}`;
-      plan.call(`remove ${path}`, SYS.unlinkat, [AT.FDCWD, path, flags], gone);
+  } else {
+    const options = [`lowerdir=${[...lowers].reverse().join(':')}`];
+    if (upper !== undefined) {
+      // The upper disk lives as long as its container: what the kernel would sync for a reboot is never read again.
+      options.push(`upperdir=${upper}/${UPPER}`, `workdir=${upper}/${WORK}`, 'volatile');
+      unmarkSteps(plan, input.upper ?? '');
     }
+    if (idMap !== undefined) actAsSteps(plan, idMap);
+    plan.call(label, SYS.mount, ['overlay', target, 'overlay', MS.NOATIME, options.join(',')]);
   }
-  plan.call(label, SYS.mount, ['overlay', target, 'overlay', MS.NOATIME, options.join(',')]);
-  return finish(plan);
+  plan.steps.push({ op: 'exit', status: 0, label: 'end' });
+  return { cloneFlags: 0, slots, steps: plan.steps };
+}
+
+/** The mark of an earlier volatile mount of this disk. That mount was undone in order: a guest that was not has ended. */
+function unmarkSteps(plan: PlanBuilder, upper: string): void {
+  const marks = [
+    ['incompat/volatile/dirty', 0],
+    ['incompat/volatile', AT.REMOVEDIR],
+    ['incompat', AT.REMOVEDIR],
+  ] as const;
+  for (const [mark, flags] of marks) {
+    const path = `${upper}/${WORK}/${WORK}/${mark}`;
+    plan.call(`remove ${path}`, SYS.unlinkat, [AT.FDCWD, path, flags], { ignore: [E.ENOENT, E.ENOTDIR] });
+  }
+}
+
+function mapSteps(
+  plan: PlanBuilder,
+  sources: readonly string[],
+  target: string,
+  idMap: IdMap,
+  slots: Record<number, number>,
+): readonly string[] {
+  // The number of the descriptor is the same in the child, and stays open there because a slot holds it.
+  slots[plan.slot().slot] = idMap.fd;
+  const tree = plan.slot();
+  const attr = mountAttr(MOUNT_ATTR.IDMAP, 0, 0, idMap.fd);
+  return sources.map((source, index) => {
+    const path = mappedPath(target, index);
+    const label = `map owners of ${source}`;
+    plan.call(label, SYS.mkdirat, [AT.FDCWD, path, 0o755], { ignore: [E.EEXIST] });
+    plan.cloneTree(label, source, false, tree);
+    plan.call(label, SYS.mount_setattr, [tree, '', AT.EMPTY_PATH, attr, attr.length]);
+    plan.attach(label, tree, path);
+    return path;
+  });
+}
+
+/**
+ * The overlay writes to its upper directory as whoever mounts it: that must be somebody whom the mapping knows, with
+ * all the privileges of root.
+ */
+function actAsSteps(plan: PlanBuilder, idMap: IdMap): void {
+  plan.call('keep capabilities', SYS.prctl, [PR.SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0]);
+  plan.call('act as the mapped group', SYS.setfsgid, [idMap.gid]);
+  plan.call('act as the mapped user', SYS.setfsuid, [idMap.uid]);
 }
 
 /** Mounts a tmpfs. 0 bytes: half of the guest's memory, the kernel's default. */

@@ -17,7 +17,17 @@ import { AT } from '../sys/linux.ts';
 import type { Sys } from '../sys/sys.ts';
 import { SYS } from '../sys/syscalls.ts';
 import { type Disk, isPciPath, waitForDisk } from './disks.ts';
-import { BLOCK_TYPES, planBlock, planMakeShared, planOverlay, planShare, planTmpfs, planUnmount } from './plans.ts';
+import type { IdMap } from './id-map.ts';
+import {
+  BLOCK_TYPES,
+  mappedPath,
+  planBlock,
+  planMakeShared,
+  planOverlay,
+  planShare,
+  planTmpfs,
+  planUnmount,
+} from './plans.ts';
 
 /** A mount of a disk that must replay a journal, or a share whose daemon is just starting. */
 const MOUNT_TIMEOUT_MS = 30_000;
@@ -66,8 +76,8 @@ export class Storages {
     return disks;
   }
 
-  /** Makes a storage; its undo goes to `scope`. */
-  async make(field: string, message: Storage, scope: Scope): Promise<MadeStorage> {
+  /** Makes a storage; its undo goes to `scope`. Overlays show the owners of `idMap`. */
+  async make(field: string, message: Storage, scope: Scope, idMap?: IdMap): Promise<MadeStorage> {
     const id = checkStorageId(`${field}.id`, message.id);
     if (this.taken.has(id)) throw new TskataError(Code.AlreadyExists, `${field}.id: there is a storage ${quoted(id)}`);
     this.taken.add(id);
@@ -75,7 +85,7 @@ export class Storages {
       this.made.delete(id);
       this.taken.delete(id);
     });
-    const storage = await this.makeKind(field, id, message, scope);
+    const storage = await this.makeKind(field, id, message, scope, idMap);
     this.made.set(id, storage);
     return storage;
   }
@@ -93,11 +103,17 @@ export class Storages {
     if (paths.length > 0) await runPlan(this.tools, planUnmount(paths, true), UNMOUNT_TIMEOUT_MS);
   }
 
-  private makeKind(field: string, id: string, message: Storage, scope: Scope): Promise<MadeStorage> {
+  private makeKind(
+    field: string,
+    id: string,
+    message: Storage,
+    scope: Scope,
+    idMap: IdMap | undefined,
+  ): Promise<MadeStorage> {
     const { block, share, overlay, tmpfs } = message;
     if (block !== undefined) return this.makeBlock(`${field}.block`, id, block, scope);
     if (share !== undefined) return this.makeShare(`${field}.share`, id, share, scope);
-    if (overlay !== undefined) return this.makeOverlay(`${field}.overlay`, id, overlay, scope);
+    if (overlay !== undefined) return this.makeOverlay(`${field}.overlay`, id, overlay, scope, idMap);
     if (tmpfs !== undefined) return this.makeTmpfs(id, tmpfs.sizeBytes, scope);
     throw invalid(field, 'names no source');
   }
@@ -113,7 +129,7 @@ export class Storages {
     const readOnly = block.readOnly || block.fsType !== 'ext4';
     const disk = await waitForDisk(this.tools.sys, this.uevents, block.pciPath);
     const path = this.mountPoint(id);
-    this.undoMount(path, scope);
+    this.undoMount([path], scope);
     await this.run(planBlock(disk.node, block.fsType, readOnly, path));
     return { id, path, subpath: '', readOnly, disk, writable: !readOnly };
   }
@@ -150,6 +166,7 @@ export class Storages {
     id: string,
     overlay: NonNullable<Storage['overlay']>,
     scope: Scope,
+    idMap: IdMap | undefined,
   ): Promise<MadeStorage> {
     if (overlay.lowerIds.length === 0) throw invalid(`${field}.lower_ids`, 'is empty');
     checkCount(`${field}.lower_ids`, overlay.lowerIds, MAX_LOWERS);
@@ -159,20 +176,22 @@ export class Storages {
       if (storage.subpath !== '') throw invalid(field, 'a part of a share cannot be a layer');
     }
     const path = this.mountPoint(id);
-    this.undoMount(path, scope);
-    await this.run(
-      planOverlay(
-        lowers.map((lower) => lower.path),
-        upper?.path,
-        path,
-      ),
-    );
+    const mapped = idMap === undefined ? 0 : lowers.length + (upper === undefined ? 0 : 1);
+    const mounts = [path, ...Array.from({ length: mapped }, (_, index) => mappedPath(path, index))];
+    this.undoMount(mounts, scope);
+    const plan = planOverlay({
+      lowers: lowers.map((lower) => lower.path),
+      ...(upper === undefined ? {} : { upper: upper.path }),
+      target: path,
+      ...(idMap === undefined ? {} : { idMap }),
+    });
+    await this.run(plan);
     return { id, path, subpath: '', readOnly: upper === undefined, writable: false };
   }
 
   private async makeTmpfs(id: string, sizeBytes: bigint, scope: Scope): Promise<MadeStorage> {
     const path = this.mountPoint(id);
-    this.undoMount(path, scope);
+    this.undoMount([path], scope);
     await this.run(planTmpfs(sizeBytes, path));
     return { id, path, subpath: '', readOnly: false, writable: false };
   }
@@ -183,10 +202,10 @@ export class Storages {
     return path;
   }
 
-  private undoMount(path: string, scope: Scope): void {
+  private undoMount(paths: readonly string[], scope: Scope): void {
     scope.add(async () => {
-      this.shared.delete(path);
-      await runPlan(this.tools, planUnmount([path], false), UNMOUNT_TIMEOUT_MS);
+      for (const path of paths) this.shared.delete(path);
+      await runPlan(this.tools, planUnmount(paths, false), UNMOUNT_TIMEOUT_MS);
     });
   }
 

@@ -222,7 +222,7 @@ printf 'root:x:0:0:root:/root:/bin/sh\\napp:x:1000:1000:app:/home/app:/bin/sh\\n
 printf 'root:x:0:\\napp:x:1000:\\nstaff:x:50:app\\naudio:x:29:app,root\\n' > etc/group
 chmod 1777 tmp; chown 1000:1000 home/app
 printf 'not executable' > etc/plain; chmod 644 etc/plain
-cp bin/busybox bin/suid-id; chmod 4755 bin/suid-id
+mkdir suid; cp bin/busybox suid/ping; chmod 4755 suid/ping
 `;
 
 export async function makeTestDisks(): Promise<TestDisks> {

@@ -27,6 +27,7 @@ export class Cgroup {
   readonly fd: number;
   private readonly sys: Sys;
   private readonly loop: Loop;
+  private removed = false;
 
   /** Makes the directory. Throws SysError, EEXIST too: a leftover is a mistake of ours. */
   constructor(sys: Sys, loop: Loop, path: string) {
@@ -44,6 +45,7 @@ export class Cgroup {
 
   /** Text of a control file; "" when the group does not have it. */
   read(name: string): string {
+    if (this.removed) return '';
     try {
       return readFile(this.sys, name, 1 << 20, this.fd);
     } catch (error) {
@@ -62,7 +64,7 @@ export class Cgroup {
 
   /** SIGKILL to everything in the group and below, forks under way included. */
   killAll(): void {
-    this.writeFile('cgroup.kill', '1');
+    if (!this.removed) this.writeFile('cgroup.kill', '1');
   }
 
   /** A signal to every process now in the group and below. */
@@ -125,6 +127,8 @@ export class Cgroup {
     await this.waitForEvent('populated', 0n, EMPTY_TIMEOUT_MS);
     const directories: string[] = [];
     walk(this.sys, this.path, (directory) => directories.push(directory));
+    // From here on the number of the descriptor may be another file's.
+    this.removed = true;
     close(this.sys, this.fd);
     for (const directory of directories.reverse()) {
       const result = this.sys.call(SYS.unlinkat, AT.FDCWD, directory, AT.REMOVEDIR);
@@ -166,6 +170,7 @@ export class Cgroup {
   }
 
   private writeFile(name: string, value: string): void {
+    if (this.removed) throw new SysError('write', `${this.path}/${name}`, E.ENOENT);
     writeFile(this.sys, name, value, O.WRONLY, 0, this.fd);
   }
 }
