@@ -2,13 +2,15 @@
  * The whole command line of QEMU, as a pure function of the profile, the machine's configuration and the files at hand.
  * It only puts together what machine.ts, devices.ts and kernel-params.ts say. Golden tests hold its output.
  */
+
+import type { ChildDescriptor } from '../vm/process-host.ts';
 import type { VmConfig } from '../vm/vm.ts';
 import * as devices from './devices.ts';
 import { kernelLine } from './kernel-params.ts';
 import { machineArgv } from './machine.ts';
 import { type Part, partToArgv } from './parts.ts';
-import type { ChildDescriptor } from '../vm/process-host.ts';
 import type { MachineProfile } from './profile.ts';
+import type { Layout } from './slots.ts';
 
 /** Paths as QEMU sees them in its own root. */
 export const JAIL_KERNEL = '/boot/kernel';
@@ -50,7 +52,7 @@ class DescriptorList {
 export function composeCommandLine(input: CommandLineInput): CommandLine {
   const { profile, config } = input;
   const fds = new DescriptorList();
-  const bus: devices.Bus = profile.machine === 'q35' ? 'pci' : 'mmio';
+  const layout = layoutOf(profile);
   const qmpFd = fds.add({ kind: 'inherited', name: 'qmp' });
   const serialFds = {
     control: fds.add({ kind: 'inherited', name: 'control' }),
@@ -60,22 +62,22 @@ export function composeCommandLine(input: CommandLineInput): CommandLine {
   const helperFd = fds.add({ kind: 'pair', name: 'qmp-fd' });
   const parts: Part[] = [
     devices.memory(config.memoryMib, input.restoreFrom === undefined ? undefined : JAIL_MEMORY),
-    ...(bus === 'pci' ? [devices.slotsBridge()] : []),
-    ...devices.serial(bus, serialFds),
-    ...devices.rng(bus),
-    ...devices.balloon(bus),
-    ...(bus === 'pci' ? devices.panicNotifier() : []),
+    ...(layout === 'bridge' ? [devices.slotsBridge()] : []),
+    ...devices.serial(serialFds),
+    ...devices.rng(),
+    ...devices.balloon(layout),
+    ...devices.panicNotifier(),
   ];
   const sets: string[] = [];
   for (const disk of config.disks) {
     const fd = fds.add({ kind: 'file', path: disk.path, writable: !disk.readOnly });
     sets.push('-add-fd', `fd=${fd},set=${fdsetOf(disk.slot)}`);
-    parts.push(...devices.disk(bus, diskPart(disk, config.vcpus, input.hostDevices.has(disk.path))));
+    parts.push(...devices.disk(layout, diskPart(disk, config.vcpus, input.hostDevices.has(disk.path))));
   }
   config.shares.forEach((share, index) => {
-    parts.push(...devices.share(index, share.tag, socketPath(index)));
+    parts.push(...devices.share(layout, index, share.tag, socketPath(index)));
   });
-  if (config.nic !== undefined) parts.push(...nicParts(config.nic, fds));
+  if (config.nic !== undefined) parts.push(...nicParts(layout, config.nic, fds));
   const restore = restoreParts(input.restoreFrom, fds);
   const args = [
     ...machineArgv(profile, config),
@@ -100,6 +102,11 @@ export function fdsetOf(slot: number): number {
   return slot + 1;
 }
 
+/** Only q35 has hotplug, by ACPI; a microvm has what it was started with. */
+export function layoutOf(profile: MachineProfile): Layout {
+  return profile.machine === 'q35' ? 'bridge' : 'flat';
+}
+
 /** Where QEMU finds the socket of the n-th share. */
 export function socketPath(index: number): string {
   return `${JAIL_SOCKETS}/share${index}.sock`;
@@ -121,9 +128,9 @@ function monitor(id: string, fd: number): string[] {
   return ['-chardev', `socket,id=${id},fd=${fd}`, '-mon', `chardev=${id},mode=control`];
 }
 
-function nicParts(nic: NonNullable<VmConfig['nic']>, fds: DescriptorList): Part[] {
-  if (nic.backend.type === 'passt') return devices.streamNic(nic.mac, fds.add({ kind: 'pair', name: 'passt' }));
-  return devices.tapNic(nic.mac, fds.add({ kind: 'tap', name: nic.backend.tap }), undefined);
+function nicParts(layout: Layout, nic: NonNullable<VmConfig['nic']>, fds: DescriptorList): Part[] {
+  if (nic.backend.type === 'passt') return devices.streamNic(layout, nic.mac, fds.add({ kind: 'pair', name: 'passt' }));
+  return devices.tapNic(layout, nic.mac, fds.add({ kind: 'tap', name: nic.backend.tap }), undefined);
 }
 
 function restoreParts(

@@ -15,13 +15,17 @@ export const MAX_LOG_BYTES = 1024 * 1024;
 /** Bytes read in one period; whoever writes faster is read later, and QEMU drops what finds no room. */
 export const MAX_BYTES_PER_PERIOD = 1024 * 1024;
 const PERIOD_MS = 1000;
+/** ESC [ parameters command: what moves cursors and sets colours. Built, because a literal control character is no text. */
+const TERMINAL_SEQUENCE = new RegExp(`${String.fromCharCode(27)}\\[[0-9;?]*[ -/]*[@-~]`, 'gu');
 const TRUNCATED = '[more was written; the log ends here]\n';
 
 /** Makes a stranger's line safe for a terminal and a log: no control or formatting characters, bounded. */
 export function sanitizeLine(line: string): string {
   // A terminal's own sequences first, whole, so that a colour does not leave "[31m" behind.
-  const plain = line.replace(/\u001b\[[0-9;?]*[ -/]*[@-~]/gu, '');
-  return plain.replace(/[\p{Cc}\p{Cf}\p{Co}\p{Cn}\p{Zl}\p{Zp}]/gu, (c) => (c === '\t' ? ' ' : '\uFFFD')).slice(0, MAX_LINE_CHARACTERS);
+  const plain = line.replace(TERMINAL_SEQUENCE, '');
+  return plain
+    .replace(/[\p{Cc}\p{Cf}\p{Co}\p{Cn}\p{Zl}\p{Zp}]/gu, (c) => (c === '\t' ? ' ' : '\uFFFD'))
+    .slice(0, MAX_LINE_CHARACTERS);
 }
 
 /** Collects lines of one source. */
@@ -51,11 +55,6 @@ export class LineTail {
   tail(): string[] {
     const rest = sanitizeLine(this.#partial);
     return rest.trim() === '' ? [...this.#lines] : [...this.#lines, rest];
-  }
-
-  /** Whether one of the last lines contains the text. */
-  mentions(text: string): boolean {
-    return this.tail().some((line) => line.includes(text));
   }
 
   /** Writes out and closes the log file. */

@@ -6,6 +6,7 @@ import type { Part, PartObject } from './parts.ts';
 import {
   balloonPlace,
   diskPlace,
+  type Layout,
   nicPlace,
   onRootBus,
   type Place,
@@ -17,9 +18,6 @@ import {
 /** Names of the agent's virtio-serial ports: the guest finds them in /sys/class/virtio-ports. */
 export const CONTROL_PORT = 'org.tskata.control';
 export const BYTES_PORT = 'org.tskata.bytes';
-
-/** How virtio devices are attached: at a PCI address, or wherever virtio-mmio has a place. */
-export type Bus = 'pci' | 'mmio';
 
 /** Id of the memory backend; `-machine memory-backend=` names it. */
 export const MEMORY_ID = 'mem';
@@ -42,7 +40,10 @@ export function memory(memoryMib: number, file: string | undefined): Part {
  */
 export function slotsBridge(): Part {
   const properties = { chassis_nr: 1, shpc: false, msi: 'off' };
-  return { kind: 'device', value: { driver: 'pci-bridge', id: SLOTS_BUS, ...onRootBus(ROOT_BUS.slots), ...properties } };
+  return {
+    kind: 'device',
+    value: { driver: 'pci-bridge', id: SLOTS_BUS, ...onRootBus(ROOT_BUS.slots), ...properties },
+  };
 }
 
 /** Descriptors of the sockets that carry the agent's two ports and the console. */
@@ -53,16 +54,23 @@ export interface SerialDescriptors {
 }
 
 /** One virtio-serial controller: hvc0 and the agent's two ports. Port 0 is the console's by the specification. */
-export function serial(bus: Bus, fds: SerialDescriptors): Part[] {
+export function serial(fds: SerialDescriptors): Part[] {
   return [
     { kind: 'inherited-socket', id: 'console', fd: fds.console },
     { kind: 'inherited-socket', id: 'control', fd: fds.control },
     { kind: 'inherited-socket', id: 'bytes', fd: fds.bytes },
-    virtio(bus, 'virtio-serial', 'serial', onRootBus(ROOT_BUS.agent), { max_ports: 4 }),
+    virtio('virtio-serial', 'serial', onRootBus(ROOT_BUS.agent), { max_ports: 4 }),
     { kind: 'device', value: { driver: 'virtconsole', id: 'console', chardev: 'console', bus: 'serial.0', nr: 0 } },
     {
       kind: 'device',
-      value: { driver: 'virtserialport', id: 'control', chardev: 'control', bus: 'serial.0', nr: 1, name: CONTROL_PORT },
+      value: {
+        driver: 'virtserialport',
+        id: 'control',
+        chardev: 'control',
+        bus: 'serial.0',
+        nr: 1,
+        name: CONTROL_PORT,
+      },
     },
     {
       kind: 'device',
@@ -72,20 +80,20 @@ export function serial(bus: Bus, fds: SerialDescriptors): Part[] {
 }
 
 /** Random bytes of the host. The limit keeps a guest from draining the host's CPU: 16 KiB a second. */
-export function rng(bus: Bus): Part[] {
+export function rng(): Part[] {
   return [
     { kind: 'object', value: { 'qom-type': 'rng-random', id: 'rng', filename: '/dev/urandom' } },
-    virtio(bus, 'virtio-rng', 'rng', onRootBus(ROOT_BUS.rng), { rng: 'rng', 'max-bytes': 16_384, period: 1000 }),
+    virtio('virtio-rng', 'rng', onRootBus(ROOT_BUS.rng), { rng: 'rng', 'max-bytes': 16_384, period: 1000 }),
   ];
 }
 
 /** Gives freed pages back to the host by itself, and shrinks rather than letting the guest run out of memory. */
-export function balloon(bus: Bus): Part[] {
+export function balloon(layout: Layout): Part[] {
   const properties = { 'free-page-reporting': true, 'deflate-on-oom': true };
-  return [virtio(bus, 'virtio-balloon', 'balloon', balloonPlace(), properties)];
+  return [virtio('virtio-balloon', 'balloon', balloonPlace(layout), properties)];
 }
 
-/** Tells us of a kernel panic as an event. PCI only. */
+/** Tells us of a kernel panic as an event. */
 export function panicNotifier(): Part[] {
   return [{ kind: 'device', value: { driver: 'pvpanic-pci', id: 'panic', ...onRootBus(ROOT_BUS.panic) } }];
 }
@@ -108,7 +116,7 @@ export interface DiskPart {
  * host's page cache is used (layers are shared by all machines), and trimmed blocks become holes.
  * No lock on a read-only image: it never changes, and the locks of many machines would only cost calls.
  */
-export function disk(bus: Bus, part: DiskPart): Part[] {
+export function disk(layout: Layout, part: DiskPart): Part[] {
   const id = diskId(part.slot);
   const cache = { direct: false, 'no-flush': part.ephemeral };
   const common = { 'read-only': part.readOnly, 'auto-read-only': false, discard: 'unmap', cache };
@@ -125,7 +133,7 @@ export function disk(bus: Bus, part: DiskPart): Part[] {
       },
     },
     { kind: 'blockdev', value: { driver: 'raw', 'node-name': `${id}-raw`, file: `${id}-file`, ...common } },
-    virtio(bus, 'virtio-blk', id, diskPlace(part.slot), {
+    virtio('virtio-blk', id, diskPlace(layout, part.slot), {
       drive: `${id}-raw`,
       'num-queues': Math.min(part.vcpus, 4),
       'queue-size': 256,
@@ -139,37 +147,38 @@ export function diskId(slot: number): string {
 }
 
 /** A host directory through virtio-fs; `socket` is the virtiofsd's, as QEMU sees it. */
-export function share(index: number, tag: string, socket: string): Part[] {
+export function share(layout: Layout, index: number, tag: string, socket: string): Part[] {
   const id = `share${index}`;
   return [
     { kind: 'socket', id, path: socket },
     {
       kind: 'device',
-      value: { driver: 'vhost-user-fs-pci', id, ...sharePlace(index), chardev: id, tag, 'queue-size': 512 },
+      value: { driver: 'vhost-user-fs-pci', id, ...sharePlace(layout, index), chardev: id, tag, 'queue-size': 512 },
     },
   ];
 }
 
 /** The network card on the stream socket of passt. */
-export function streamNic(mac: string, fd: number): Part[] {
+export function streamNic(layout: Layout, mac: string, fd: number): Part[] {
   const addr = { type: 'fd', str: String(fd) };
-  return [{ kind: 'netdev', value: { type: 'stream', id: 'net', server: false, addr } }, nicDevice(mac)];
+  return [{ kind: 'netdev', value: { type: 'stream', id: 'net', server: false, addr } }, nicDevice(layout, mac)];
 }
 
 /** The network card on an opened tap. `vhostFd`: an opened /dev/vhost-net, for packets without a trip through QEMU. */
-export function tapNic(mac: string, fd: number, vhostFd: number | undefined): Part[] {
+export function tapNic(layout: Layout, mac: string, fd: number, vhostFd: number | undefined): Part[] {
   const vhost = vhostFd === undefined ? { vhost: false } : { vhost: true, vhostfd: String(vhostFd) };
-  return [{ kind: 'netdev', value: { type: 'tap', id: 'net', fd: String(fd), ...vhost } }, nicDevice(mac)];
+  return [{ kind: 'netdev', value: { type: 'tap', id: 'net', fd: String(fd), ...vhost } }, nicDevice(layout, mac)];
 }
 
 /** No boot ROM: the guest never boots from the network, and loading one costs time. */
-function nicDevice(mac: string): Part {
-  return virtio('pci', 'virtio-net', 'nic', nicPlace(), { netdev: 'net', mac, romfile: '' });
+function nicDevice(layout: Layout, mac: string): Part {
+  return virtio('virtio-net', 'nic', nicPlace(layout), { netdev: 'net', mac, romfile: '' });
 }
 
 /** A virtio device. Legacy is off everywhere: the guest kernel has no driver for it. */
-function virtio(bus: Bus, name: string, id: string, place: Place, properties: PartObject): Part {
-  const head: PartObject =
-    bus === 'pci' ? { driver: `${name}-pci`, id, ...place, 'disable-legacy': 'on' } : { driver: `${name}-device`, id };
-  return { kind: 'device', value: { ...head, ...properties } };
+function virtio(name: string, id: string, place: Place, properties: PartObject): Part {
+  return {
+    kind: 'device',
+    value: { driver: `${name}-pci`, id, ...place, 'disable-legacy': 'on', ...properties },
+  };
 }

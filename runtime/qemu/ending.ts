@@ -12,8 +12,7 @@ export interface Cause {
   readonly message: string;
 }
 
-/** Words of the kernel that tell a panic on machines without a panic notifier. */
-const PANIC_WORDS = 'Kernel panic - not syncing';
+const PANIC_WORDS = /Kernel panic - not syncing: (.{1,200})/;
 const SIGNAL_BASE = 128;
 
 /** Collects what is known of an ending and settles once. */
@@ -40,11 +39,10 @@ export class Ending {
 
   /** QEMU's process has ended: settles. @param status exit code, or 128 + signal; -1 when nobody could see it. */
   exited(status: number): void {
-    const cause = this.#cause ?? causeOfStatus(status, this.#stderr);
-    const panicked = cause.cause === 'powered-off' && this.#console.mentions(PANIC_WORDS);
+    const consoleTail = this.#console.tail();
     this.#settle({
-      ...(panicked ? { cause: 'panicked', message: 'the guest kernel panicked' } : cause),
-      consoleTail: this.#console.tail(),
+      ...withPanic(this.#cause ?? causeOfStatus(status, this.#stderr), consoleTail),
+      consoleTail,
       stderrTail: this.#stderr.tail(),
     });
   }
@@ -66,6 +64,14 @@ export function causeOfEvent(name: string, data: QmpObject): Cause | undefined {
     default:
       return undefined;
   }
+}
+
+/** The kernel's own words for a panic, which also tell one on machines that have no notifier for it. */
+function withPanic(cause: Cause, consoleTail: readonly string[]): Cause {
+  if (cause.cause !== 'panicked' && cause.cause !== 'powered-off') return cause;
+  const words = consoleTail.map((line) => PANIC_WORDS.exec(line)?.[1]).find((found) => found !== undefined);
+  if (words === undefined) return cause;
+  return { cause: 'panicked', message: `the guest kernel panicked: ${words}` };
 }
 
 function causeOfStatus(status: number, stderr: LineTail): Cause {

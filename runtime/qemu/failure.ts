@@ -6,7 +6,7 @@ import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import type { VmEnd } from '../vm/vm.ts';
 
 /** Lines of each kind that an error shows. */
-const SHOWN_LINES = 12;
+const SHOWN_LINES = 20;
 
 /** The machine ended while somebody waited for something else. */
 export class MachineEnded extends TskataError {

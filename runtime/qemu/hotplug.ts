@@ -5,14 +5,14 @@
 import { stat } from 'node:fs/promises';
 import type { Clock } from '../../agent/protocol/channel.ts';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
+import type { ProcessHost } from '../vm/process-host.ts';
 import type { DiskConfig, ShareConfig, VmConfig } from '../vm/vm.ts';
 import { diskPart, fdsetOf, socketPath } from './cmdline.ts';
 import { disk, diskId, share } from './devices.ts';
 import { type Part, partToQmp, partToUndo } from './parts.ts';
-import type { ProcessHost } from '../vm/process-host.ts';
 import type { QmpClient } from './qmp/client.ts';
 import { own, type QmpObject } from './qmp/decoder.ts';
-import { diskPlace, pathOf, sharePlace } from './slots.ts';
+import { diskPlace, type Layout, pathOf, sharePlace } from './slots.ts';
 import type { ShareDaemons } from './virtiofsd.ts';
 
 /** The guest lets a device go within milliseconds, or never. */
@@ -21,6 +21,7 @@ const UNPLUG_TIMEOUT_MS = 10_000;
 /** What plugging needs of a machine. */
 export interface HotplugResources {
   readonly config: VmConfig;
+  readonly layout: Layout;
   readonly qmp: QmpClient;
   readonly host: ProcessHost;
   readonly shares: ShareDaemons;
@@ -45,18 +46,18 @@ export class Hotplug {
   }
 
   diskPath(slot: number): string {
-    return pathOf(diskPlace(slot));
+    return pathOf(diskPlace(this.#machine.layout, slot));
   }
 
   async attachDisk(config: DiskConfig): Promise<void> {
     const { slot, path, readOnly } = config;
-    diskPlace(slot);
+    diskPlace(this.#pluggable('attach disk'), slot);
     if (this.#disks.has(slot)) throw new TskataError(Code.AlreadyExists, `attach disk ${path}: slot ${slot} is taken`);
     const hostDevice = (await describeDisk(path)).hostDevice;
     this.#disks.set(slot, { config, hostDevice });
     try {
       await this.#machine.host.addDescriptor(fdsetOf(slot), path, !readOnly);
-      await this.#add(disk('pci', diskPart(config, this.#machine.config.vcpus, hostDevice)), () =>
+      await this.#add(disk(this.#machine.layout, diskPart(config, this.#machine.config.vcpus, hostDevice)), () =>
         this.#removeDescriptor(slot),
       );
     } catch (error) {
@@ -68,7 +69,7 @@ export class Hotplug {
   async detachDisk(slot: number): Promise<void> {
     const held = this.#disks.get(slot);
     if (held === undefined) throw new TskataError(Code.NotFound, `detach disk: slot ${slot} is empty`);
-    const parts = disk('pci', diskPart(held.config, this.#machine.config.vcpus, held.hostDevice));
+    const parts = disk(this.#machine.layout, diskPart(held.config, this.#machine.config.vcpus, held.hostDevice));
     try {
       const gone = this.#whenGone(diskId(slot));
       await this.#machine.qmp.execute('device_del', { id: diskId(slot) });
@@ -86,12 +87,12 @@ export class Hotplug {
       throw new TskataError(Code.AlreadyExists, `attach share ${config.directory}: tag ${config.tag} is taken`);
     }
     const index = this.#shareCount;
-    sharePlace(index);
+    sharePlace(this.#pluggable('attach share'), index);
     this.#shareCount += 1;
     this.#tags.add(config.tag);
     try {
       await this.#machine.shares.start(index, config);
-      await this.#add(share(index, config.tag, socketPath(index)), async () => {});
+      await this.#add(share(this.#machine.layout, index, config.tag, socketPath(index)), async () => {});
     } catch (error) {
       this.#tags.delete(config.tag);
       throw wrap(`attach share ${config.directory}`, error);
@@ -103,6 +104,11 @@ export class Hotplug {
     if (name !== 'DEVICE_DELETED') return;
     const device = own(data, 'device');
     if (typeof device === 'string') this.#leaving.get(device)?.();
+  }
+
+  #pluggable(operation: string): Layout {
+    if (this.#machine.layout === 'bridge') return 'bridge';
+    throw new TskataError(Code.FailedPrecondition, `${operation}: this machine profile has no hotplug; take a q35 one`);
   }
 
   async #add(parts: readonly Part[], finallyUndo: () => Promise<void>): Promise<void> {

@@ -8,15 +8,15 @@ import path from 'node:path';
 import type { Readable } from 'node:stream';
 import type { Clock } from '../../agent/protocol/channel.ts';
 import { socketChannel } from '../host/socket-channel.ts';
+import type { Child, ProcessHost, ProcessHostFactory } from '../vm/process-host.ts';
 import type { VmConfig } from '../vm/vm.ts';
-import { composeCommandLine } from './cmdline.ts';
+import { composeCommandLine, layoutOf } from './cmdline.ts';
 import { follow, LineTail } from './console.ts';
 import { Ending } from './ending.ts';
 import { MachineEnded } from './failure.ts';
 import type { HostFacts } from './host-facts.ts';
 import { identityOf } from './identity.ts';
 import { Machine } from './machine-handle.ts';
-import type { Child, ProcessHost, ProcessHostFactory } from '../vm/process-host.ts';
 import type { MachineProfile } from './profile.ts';
 import { qemuSpec } from './qemu-jail.ts';
 import { openQmp, type QmpClient } from './qmp/client.ts';
@@ -84,7 +84,9 @@ async function launchWith(input: LaunchInput, undo: Undo): Promise<Launched> {
     config,
     hostTscKhz: facts.tscKhz,
     hostDevices: input.hostDevices,
-    ...(input.restoreFrom === undefined ? {} : { restoreFrom: { deviceState: path.join(input.restoreFrom, STATE_FILE) } }),
+    ...(input.restoreFrom === undefined
+      ? {}
+      : { restoreFrom: { deviceState: path.join(input.restoreFrom, STATE_FILE) } }),
   });
   const qemu = await host.spawn(
     qemuSpec(facts.qemu, line, { config, socketDirectory, memoryFile, accelerator: profile.accelerator }),
@@ -95,6 +97,7 @@ async function launchWith(input: LaunchInput, undo: Undo): Promise<Launched> {
   if (memoryFile !== undefined) await rm(memoryFile, { force: true });
   const machine = new Machine({
     config,
+    layout: layoutOf(profile),
     accelerator: profile.accelerator,
     qemu,
     qmp,

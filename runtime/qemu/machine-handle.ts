@@ -4,14 +4,15 @@
  */
 import type { Channel, Clock } from '../../agent/protocol/channel.ts';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
+import type { Child, ProcessHost } from '../vm/process-host.ts';
 import type { DiskConfig, ShareConfig, Vm, VmConfig, VmEnd } from '../vm/vm.ts';
 import { causeOfEvent, type Ending } from './ending.ts';
 import { Hotplug } from './hotplug.ts';
-import type { Child, ProcessHost } from '../vm/process-host.ts';
 import type { QmpClient } from './qmp/client.ts';
 import { own, type QmpObject } from './qmp/decoder.ts';
-import type { SavedIdentity } from './saved.ts';
 import { saveMachine } from './save.ts';
+import type { SavedIdentity } from './saved.ts';
+import type { Layout } from './slots.ts';
 import type { ShareDaemons } from './virtiofsd.ts';
 
 /** SIGKILL's number. */
@@ -20,6 +21,7 @@ const KILL = 9;
 /** What a handle is made of. */
 export interface MachineResources {
   readonly config: VmConfig;
+  readonly layout: Layout;
   readonly accelerator: 'kvm' | 'tcg';
   readonly qemu: Child;
   readonly qmp: QmpClient;

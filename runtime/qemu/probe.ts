@@ -66,7 +66,7 @@ export async function examineKvm(options: ProbeOptions, qemu: string): Promise<K
 }
 
 function readOverride(options: ProbeOptions): 'kvm' | 'tcg' | undefined {
-  const value = options.override ?? process.env['TSKATA_ACCEL'];
+  const value = options.override ?? process.env.TSKATA_ACCEL;
   return value === 'kvm' || value === 'tcg' ? value : undefined;
 }
 

@@ -8,8 +8,12 @@ import { z } from 'zod';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 
 /** Option names and values are joined with commas on QEMU's line, so a comma in one would smuggle in another. */
-const optionName = z.string().regex(/^[a-z][a-z0-9_.-]*$/, 'an option name has lower case letters, digits, ".", "_" and "-"');
-const optionValue = z.string().regex(/^[A-Za-z0-9_./-]+$/, 'an option value has letters, digits, ".", "_", "/" and "-"');
+const optionName = z
+  .string()
+  .regex(/^[a-z][a-z0-9_.-]*$/, 'an option name has lower case letters, digits, ".", "_" and "-"');
+const optionValue = z
+  .string()
+  .regex(/^[A-Za-z0-9_./-]+$/, 'an option value has letters, digits, ".", "_", "/" and "-"');
 const options = z.record(optionName, optionValue);
 /** `tsc=reliable`, `quiet`; "{hostTscKhz}" is the one placeholder. Never anything of one sandbox. */
 const kernelParameter = z.string().regex(/^[A-Za-z0-9_.,=:{}/-]+$/, 'a kernel parameter has no space and no quote');

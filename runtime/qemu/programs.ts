@@ -6,8 +6,8 @@ import path from 'node:path';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import { programFiles } from '../helper-client/libraries.ts';
 import { run } from '../host/process.ts';
-import { MIN_QEMU_VERSION, type QemuProgram } from './host-facts.ts';
 import type { ChildBind } from '../vm/process-host.ts';
+import { MIN_QEMU_VERSION, type QemuProgram } from './host-facts.ts';
 import type { VirtiofsdProgram } from './virtiofsd.ts';
 
 const QEMU_NAME = 'qemu-system-x86_64';
@@ -44,7 +44,7 @@ export async function findQemu(cacheDirectory: string): Promise<QemuProgram> {
 
 /** Path of QEMU. TSKATA_QEMU names another. @throws TskataError failed_precondition. */
 export async function findQemuExecutable(): Promise<string> {
-  const named = process.env['TSKATA_QEMU'];
+  const named = process.env.TSKATA_QEMU;
   const candidates = named === undefined ? SEARCH.map((dir) => path.join(dir, QEMU_NAME)) : [named];
   const found = (await existing(candidates))[0];
   if (found !== undefined) return found;

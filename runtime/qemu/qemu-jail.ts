@@ -2,10 +2,11 @@
  * QEMU as a confined program: what its root holds, by which path, and nothing more. It knows the command line's paths
  * and the host's files; how a root is made is the process host's business.
  */
+
+import type { ChildBind, ChildSpec } from '../vm/process-host.ts';
 import type { VmConfig } from '../vm/vm.ts';
 import { type CommandLine, JAIL_INITRD, JAIL_KERNEL, JAIL_MEMORY, JAIL_SOCKETS } from './cmdline.ts';
 import type { QemuProgram } from './host-facts.ts';
-import type { ChildBind, ChildSpec } from '../vm/process-host.ts';
 
 /** Host paths that one machine's QEMU sees beside its program. */
 export interface QemuFiles {

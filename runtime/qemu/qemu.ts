@@ -8,14 +8,14 @@ import { totalmem } from 'node:os';
 import path from 'node:path';
 import type { Clock } from '../../agent/protocol/channel.ts';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
+import type { ProcessHostFactory } from '../vm/process-host.ts';
 import type { VmConfig, VmFactory } from '../vm/vm.ts';
 import { MachineEnded } from './failure.ts';
 import type { HostFacts } from './host-facts.ts';
 import { describeDisk } from './hotplug.ts';
 import { identityOf } from './identity.ts';
-import { type LaunchInput, type Launched, launch } from './launch.ts';
+import { type Launched, type LaunchInput, launch } from './launch.ts';
 import type { Machine } from './machine-handle.ts';
-import type { ProcessHostFactory } from '../vm/process-host.ts';
 import { loadProfile, type MachineProfile } from './profile.ts';
 import { continueSaved } from './restore.ts';
 import { checkRecord } from './saved.ts';
@@ -67,7 +67,7 @@ async function prepare(options: QemuFactoryOptions, config: VmConfig): Promise<L
   await assertReadable('initrd', config.initrd, 'build it, or name another');
   const hostDevices = new Set<string>();
   for (const disk of config.disks) {
-    diskPlace(disk.slot);
+    diskPlace('bridge', disk.slot);
     if ((await describeDisk(disk.path)).hostDevice) hostDevices.add(disk.path);
   }
   const facts = await options.facts();
@@ -84,12 +84,6 @@ async function chooseProfile(directory: string, config: VmConfig, facts: HostFac
   if (profile.accelerator === 'kvm' && accelerator.name === 'tcg') {
     throw new TskataError(Code.FailedPrecondition, `machine profile ${name}: it needs KVM; ${accelerator.reason}`);
   }
-  if (profile.machine === 'microvm' && (config.shares.length > 0 || config.nic !== undefined)) {
-    throw new TskataError(
-      Code.InvalidArgument,
-      `machine profile ${name}: it has no place for shares and network cards; take q35-${profile.accelerator}`,
-    );
-  }
   return profile;
 }
 
@@ -97,7 +91,10 @@ function checkSizes(config: VmConfig): void {
   const { memoryMib, vcpus } = config;
   const hostMib = Math.floor(totalmem() / MIB);
   if (!Number.isInteger(memoryMib) || memoryMib < MIN_MEMORY_MIB) {
-    throw new TskataError(Code.InvalidArgument, `start VM: ${memoryMib} MiB of memory; at least ${MIN_MEMORY_MIB} are needed`);
+    throw new TskataError(
+      Code.InvalidArgument,
+      `start VM: ${memoryMib} MiB of memory; at least ${MIN_MEMORY_MIB} are needed`,
+    );
   }
   if (memoryMib > hostMib) {
     throw new TskataError(
@@ -109,7 +106,10 @@ function checkSizes(config: VmConfig): void {
     throw new TskataError(Code.InvalidArgument, `start VM: ${vcpus} CPUs; 1 to ${MAX_VCPUS} are possible`);
   }
   if (config.shares.length > MAX_SHARES) {
-    throw new TskataError(Code.ResourceExhausted, `start VM: ${config.shares.length} shares, at most ${MAX_SHARES} fit`);
+    throw new TskataError(
+      Code.ResourceExhausted,
+      `start VM: ${config.shares.length} shares, at most ${MAX_SHARES} fit`,
+    );
   }
   const slots = config.disks.map((disk) => disk.slot);
   if (new Set(slots).size !== slots.length) {
@@ -124,7 +124,12 @@ async function assertReadable(what: string, file: string, cure: string): Promise
 }
 
 /** The one race of a start: the guest is there, the machine has ended, or time is up. */
-async function waitUntilReady(machine: Machine, ready: Promise<void>, input: LaunchInput, phase: string): Promise<void> {
+async function waitUntilReady(
+  machine: Machine,
+  ready: Promise<void>,
+  input: LaunchInput,
+  phase: string,
+): Promise<void> {
   const { bootTimeoutMs } = input.profile;
   let cancel = () => {};
   const deadline = new Promise<never>((_, reject) => {

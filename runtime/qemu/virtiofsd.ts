@@ -5,8 +5,8 @@
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
-import type { ShareConfig } from '../vm/vm.ts';
 import type { ChildBind, ChildSpec, ProcessHost } from '../vm/process-host.ts';
+import type { ShareConfig } from '../vm/vm.ts';
 
 /** The two programs of the name: QEMU's own in C (until QEMU 7.2) and its successor in Rust. */
 export interface VirtiofsdProgram {
@@ -74,7 +74,10 @@ export function virtiofsdSpec(program: VirtiofsdProgram, index: number, share: S
     args: virtiofsdArgs(program.kind),
     descriptors: [{ kind: 'listen', path: socket }],
     jail: {
-      binds: [...program.binds, { source: share.directory, target: JAIL_SHARE, readOnly: share.readOnly, recursive: true }],
+      binds: [
+        ...program.binds,
+        { source: share.directory, target: JAIL_SHARE, readOnly: share.readOnly, recursive: true },
+      ],
       proc: true,
       network: 'none',
       newPidNamespace: true,
@@ -102,7 +105,10 @@ export class ShareDaemons {
   async start(index: number, share: ShareConfig): Promise<void> {
     const program = this.#program;
     if (program === undefined) {
-      throw new TskataError(Code.FailedPrecondition, `share ${share.directory}: there is no virtiofsd on this host; install it`);
+      throw new TskataError(
+        Code.FailedPrecondition,
+        `share ${share.directory}: there is no virtiofsd on this host; install it`,
+      );
     }
     const found = await stat(share.directory).catch(() => undefined);
     if (found === undefined) throw new TskataError(Code.NotFound, `share ${share.directory}: no such directory`);

@@ -6,8 +6,8 @@ import { access, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type AgentConnection, connectAgent } from '../../runtime/agent-client/agent-connection.ts';
-import { keeperProcessHost } from '../../runtime/helper-client/process-host.ts';
 import { startKeeper } from '../../runtime/helper-client/keeper.ts';
+import { keeperProcessHost } from '../../runtime/helper-client/process-host.ts';
 import { nodeClock } from '../../runtime/host/clock.ts';
 import type { HostFacts } from '../../runtime/qemu/host-facts.ts';
 import { probeHost } from '../../runtime/qemu/probe.ts';
@@ -29,7 +29,10 @@ export interface FactoryHarness {
   /** Removed by `close`. */
   readonly runRoot: string;
   /** A factory for one more machine; the log of its keeper goes to `log`. */
-  factory(overrides?: { readonly facts?: Partial<HostFacts>; readonly processHost?: () => Promise<ProcessHost> }): Promise<{
+  factory(overrides?: {
+    readonly facts?: Partial<HostFacts>;
+    readonly processHost?: () => Promise<ProcessHost>;
+  }): Promise<{
     readonly factory: VmFactory;
     readonly stateDirectory: string;
     readonly keepers: { readonly pid: number }[];

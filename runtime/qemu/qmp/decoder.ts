@@ -84,7 +84,7 @@ function readKind(value: QmpObject): QmpMessage | undefined {
   const id = own(value, 'id');
   const number = typeof id === 'number' && Number.isSafeInteger(id) ? id : undefined;
   if (Object.hasOwn(value, 'return')) {
-    return number === undefined ? undefined : { kind: 'return', id: number, value: value['return'] };
+    return number === undefined ? undefined : { kind: 'return', id: number, value: value.return };
   }
   const error = own(value, 'error');
   if (isObject(error)) {
