@@ -67,7 +67,7 @@ function createShim(assign: Assign, store: StateStore, directory: string, log: F
       vmFactory,
       connectGuest: connectAgent,
       hostMounts: keeper.mounts,
-      networks: createNetworks(keeper, join(assign.runRoot, '.libraries'), log),
+      networks: createNetworks(keeper, join(assign.runRoot, 'cache'), log),
     },
     sandboxConfig: {
       id: assign.id,
