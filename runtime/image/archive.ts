@@ -29,11 +29,48 @@ export interface ArchivedImage {
 /** Documents that tell the kinds of archives apart. */
 const DOCUMENTS = ['manifest.json', 'index.json'];
 
-/** The images of a file or directory. Throws InvalidArgument when it is no image archive. */
-export async function listArchive(paths: StorePaths, path: string, limits: ImageLimits): Promise<ArchivedImage[]> {
+/**
+ * Runs `work` with the archive as a plain tar: one that is compressed is unpacked into a file that lasts as long as the
+ * work, because not every skopeo reads it. A directory stays what it is.
+ */
+export async function withPlainArchive<T>(
+  paths: StorePaths,
+  path: string,
+  limits: ImageLimits,
+  work: (plain: string) => Promise<T>,
+): Promise<T> {
   const found = await stat(path).catch(() => undefined);
   if (found === undefined) throw new TskataError(Code.NotFound, `load ${path} - there is no such file`);
-  if (found.isDirectory()) {
+  if (found.isDirectory()) return await work(path);
+  const compression = await detectCompression(path);
+  if (compression === 'none') return await work(path);
+  if (compression !== 'gzip' && compression !== 'zstd') {
+    throw new TskataError(Code.Unimplemented, `load ${path} - it is compressed with ${compression} - unpack it first`);
+  }
+  return await withWorkplace(paths, async (directory) => {
+    const plain = join(directory, 'archive.tar');
+    let length = 0;
+    const bounded = async function* (chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+      for await (const chunk of chunks) {
+        length += chunk.length;
+        if (length > limits.layerStreamBytes) {
+          throw new TskataError(
+            Code.ResourceExhausted,
+            `load ${path} - it unpacks to more than ${limits.layerStreamBytes} bytes`,
+          );
+        }
+        yield chunk;
+      }
+    };
+    const decompress = compression === 'gzip' ? createGunzip() : createZstdDecompress();
+    await pipeline(createReadStream(path), decompress, bounded, createWriteStream(plain, { mode: 0o600 }));
+    return await work(plain);
+  });
+}
+
+/** The images of a plain archive or a directory, which people know as `path`. Throws InvalidArgument when it is none. */
+export async function listArchive(plain: string, path: string): Promise<ArchivedImage[]> {
+  if ((await stat(plain)).isDirectory()) {
     const index = await readFile(join(path, 'index.json')).catch(() => undefined);
     if (index === undefined)
       throw new TskataError(
@@ -42,7 +79,7 @@ export async function listArchive(paths: StorePaths, path: string, limits: Image
       );
     return ociImages('oci', path, index);
   }
-  const documents = await readDocuments(paths, path, limits);
+  const documents = scanDocuments(plain, path);
   const docker = documents.get('manifest.json');
   if (docker !== undefined) return dockerImages(path, docker);
   const index = documents.get('index.json');
@@ -51,36 +88,6 @@ export async function listArchive(paths: StorePaths, path: string, limits: Image
     Code.InvalidArgument,
     `load ${path} - it has neither manifest.json nor index.json - it is not an archive of images`,
   );
-}
-
-async function readDocuments(paths: StorePaths, path: string, limits: ImageLimits): Promise<Map<string, Buffer>> {
-  const compression = await detectCompression(path);
-  if (compression === 'none') return scanDocuments(path, path);
-  if (compression !== 'gzip' && compression !== 'zstd') {
-    throw new TskataError(Code.Unimplemented, `load ${path} - it is compressed with ${compression} - unpack it first`);
-  }
-  return await withWorkplace(paths, async (directory) => {
-    const plain = join(directory, 'archive.tar');
-    const output = createWriteStream(plain, { mode: 0o600 });
-    let length = 0;
-    await pipeline(
-      createReadStream(path),
-      compression === 'gzip' ? createGunzip() : createZstdDecompress(),
-      async function* (chunks: AsyncIterable<Buffer>) {
-        for await (const chunk of chunks) {
-          length += chunk.length;
-          if (length > limits.layerStreamBytes)
-            throw new TskataError(
-              Code.ResourceExhausted,
-              `load ${path} - it unpacks to more than ${limits.layerStreamBytes} bytes`,
-            );
-          yield chunk;
-        }
-      },
-      output,
-    );
-    return scanDocuments(plain, path);
-  });
 }
 
 function scanDocuments(file: string, path: string): Map<string, Buffer> {

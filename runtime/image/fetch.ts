@@ -61,10 +61,11 @@ export async function fetchFromRegistry(
   });
 }
 
-/** Copies one image out of an archive or a layout. */
+/** Copies one image out of an archive or a layout; `plain` is its file without compression, or the directory. */
 export async function fetchFromArchive(
   paths: StorePaths,
   source: ArchiveSource,
+  plain: string,
   options: FetchOptions,
 ): Promise<Fetched> {
   return await withWorkplace(paths, async (directory) => {
@@ -72,7 +73,7 @@ export async function fetchFromArchive(
     await mkdir(target, { mode: 0o700 });
     // skopeo cuts its argument at colons, which a path may contain.
     const alias = join(directory, 'source');
-    await symlink(resolve(source.path), alias);
+    await symlink(resolve(plain), alias);
     const name = `${source.transport}:${alias}${source.image === '' ? '' : `:${source.image}`}`;
     const shownName = `${source.transport}:${source.path}${source.image === '' ? '' : `:${source.image}`}`;
     try {

@@ -4,7 +4,7 @@
  */
 import { access } from 'node:fs/promises';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
-import { listArchive, namesOfSource } from './archive.ts';
+import { listArchive, namesOfSource, withPlainArchive } from './archive.ts';
 import { checkPlatform, decodeImageDocument, type ImageConfig } from './config.ts';
 import type { Digest } from './digest.ts';
 import { type Fetched, type FetchOptions, fetchFromArchive, fetchFromRegistry } from './fetch.ts';
@@ -88,21 +88,25 @@ export class ImageStore {
       }
       const names =
         options.name === undefined ? namesOfSource(source) : [formatReference(parseReference(options.name))];
-      return await this.#add(await fetchFromArchive(this.paths, source, fetchOptions), names, fetchOptions);
+      return await withPlainArchive(this.paths, source.path, this.#limits, async (plain) => {
+        return await this.#add(await fetchFromArchive(this.paths, source, plain, fetchOptions), names, fetchOptions);
+      });
     });
   }
 
   /** Takes every image out of an archive (of `docker save`, or an OCI layout as a file or directory). */
   async load(path: string, options: PullOptions = {}): Promise<NamedImage[]> {
     const fetchOptions = withDefaults(options);
-    return await this.#leased(async () => {
+    const load = async (plain: string): Promise<NamedImage[]> => {
       const loaded: NamedImage[] = [];
-      for (const { source, names } of await listArchive(this.paths, path, this.#limits)) {
+      for (const { source, names } of await listArchive(plain, path)) {
         const given = options.name === undefined ? names : [formatReference(parseReference(options.name))];
-        loaded.push(await this.#add(await fetchFromArchive(this.paths, source, fetchOptions), given, fetchOptions));
+        const fetched = await fetchFromArchive(this.paths, source, plain, fetchOptions);
+        loaded.push(await this.#add(fetched, given, fetchOptions));
       }
       return loaded;
-    });
+    };
+    return await this.#leased(() => withPlainArchive(this.paths, path, this.#limits, load));
   }
 
   /** Stores an image whose blobs are already in the store (the built-in one). */
@@ -205,9 +209,9 @@ export class ImageStore {
       blocks: { version: CONVERTER_VERSION, keys: [] },
     };
     const known = await readImage(this.paths, blank.id);
-    const reusable =
-      known?.layers.every((layer, index) => layer.digest === layers[index]?.digest) && (await this.#hasBlocks(known));
-    const keys = reusable ? known.blocks.keys : await this.#convert(blank, options.onProgress);
+    // The id is the digest of the configuration, which names the content of all layers.
+    const reusable = known !== undefined && (await this.#hasBlocks(known)) ? known.blocks.keys : undefined;
+    const keys = reusable ?? (await this.#convert(blank, options.onProgress));
     const image = { ...blank, blocks: { version: CONVERTER_VERSION, keys } };
     await writeImage(this.paths, image);
     for (const name of names) {

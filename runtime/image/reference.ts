@@ -102,7 +102,7 @@ export function parseSource(text: string): ImageSource {
 function splitRegistry(path: string): { registry: string; repository: string } {
   const slash = path.indexOf('/');
   const first = slash === -1 ? '' : path.slice(0, slash);
-  const isRegistry = first.includes('.') || first.includes(':') || first === 'localhost' || /[A-Z]/.test(first);
+  const isRegistry = first.includes('.') || first.includes(':') || first === 'localhost';
   const registry = isRegistry ? first.toLowerCase() : DEFAULT_REGISTRY;
   const rest = isRegistry ? path.slice(slash + 1) : path;
   const canonical = registry === 'index.docker.io' ? DEFAULT_REGISTRY : registry;
