@@ -2,13 +2,17 @@
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Vm } from '../../runtime/vm/vm.ts';
+import { type AgentVm, makeTestDisks, runContainer, type TestDisks, testSpec } from '../helpers/agent-vm.ts';
 import { connect, type FactoryHarness, openFactoryHarness } from '../helpers/qemu-factory.ts';
 
 let harness: FactoryHarness;
 let saved: string;
+let disks: TestDisks;
 
 beforeAll(async () => {
   harness = await openFactoryHarness();
+  disks = await makeTestDisks();
   saved = join(harness.runRoot, 'saved');
   const { factory } = await harness.factory();
   const vm = await factory.start(harness.config());
@@ -23,7 +27,32 @@ beforeAll(async () => {
   }
 });
 
-afterAll(() => harness.close());
+afterAll(async () => {
+  await disks.remove();
+  await harness.close();
+});
+
+/** Gives a restored machine its identity, plugs two disks and runs a container on them. */
+async function runIn(vm: Vm, name: string): Promise<{ stdout: string; status: number }> {
+  const connection = await connect(vm, false);
+  const entropy = crypto.getRandomValues(new Uint8Array(64));
+  const wallClockNs = BigInt(Date.now()) * 1_000_000n;
+  await connection.call.createSandbox({ sandboxId: name, hostname: name, wallClockNs, entropy });
+  await vm.attachDisk({ slot: 0, path: disks.busybox, readOnly: true });
+  await vm.attachDisk({ slot: 8, path: await disks.scratch(name), readOnly: false, ephemeral: true });
+  const storages = [
+    { id: 'layer', block: { pciPath: vm.diskPath(0), fsType: 'squashfs', readOnly: true } },
+    { id: 'scratch', block: { pciPath: vm.diskPath(8), fsType: 'ext4', readOnly: false } },
+    { id: 'root', overlay: { lowerIds: ['layer'], upperId: 'scratch' } },
+  ];
+  const script = 'hostname; cat /proc/sys/kernel/random/uuid; echo kept > /file; cat /file; exit 7';
+  const spec = testSpec(['sh', '-c', script], { hostname: name });
+  // The container helpers ask of a machine only its connection.
+  const agentVm = { connection, call: connection.call } as unknown as AgentVm;
+  const outcome = await runContainer(agentVm, { containerId: name, storages, rootfsId: 'root', spec });
+  connection.close();
+  return outcome;
+}
 
 describe('a saved machine', () => {
   it('answers in two machines restored at the same time', async () => {
@@ -39,6 +68,22 @@ describe('a saved machine', () => {
       await Promise.all(vms.map((vm) => vm.stop()));
     }
     expect((await readdir('/dev/shm')).filter((name) => name.startsWith('tskata-memory-'))).toEqual([]);
+  });
+
+  it('becomes two sandboxes, each with a container on disks plugged after the restore', async () => {
+    const made = await Promise.all([harness.factory(), harness.factory()]);
+    const vms = await Promise.all(made.map(({ factory }) => factory.restore(harness.config(), saved)));
+    try {
+      const outcomes = await Promise.all(vms.map((vm, index) => runIn(vm, `sandbox-${index}`)));
+      const lines = outcomes.map(({ stdout }) => stdout.trim().split('\n'));
+      expect(outcomes.map(({ status }) => status)).toEqual([7, 7]);
+      expect(lines.map(([hostname]) => hostname)).toEqual(['sandbox-0', 'sandbox-1']);
+      expect(lines.map((line) => line[2])).toEqual(['kept', 'kept']);
+      // Machines cloned from one state must not draw the same random numbers.
+      expect(lines[0]?.[1]).not.toBe(lines[1]?.[1]);
+    } finally {
+      await Promise.all(vms.map((vm) => vm.stop()));
+    }
   });
 
   it('can be saved again after a restore', async () => {
