@@ -33,6 +33,8 @@ const FLAGS = [
 ];
 /** The engine is written for two's complement arithmetic; its warnings are not ours to mend. */
 const ENGINE_FLAGS = ['-fwrapv', '-w', '-DCONFIG_VERSION="2021-03-27"'];
+/** What the source directory is called in the program. */
+const SOURCE_NAME = 'quickjs';
 const NATIVE_FLAGS = ['-Wall', '-Wextra', '-Werror'];
 /** Without the engine's own libc module: the native layer replaces it. */
 const ENGINE_FILES = ['quickjs', 'libregexp', 'libunicode', 'libbf', 'cutils'];
@@ -43,6 +45,9 @@ const LINK_FLAGS = [
   '-Wl,--gc-sections,--build-id=none,--as-needed',
   '-s',
 ];
+
+/** Static libraries: the C library's own come with the compiler. */
+const LIBRARIES = ['seccomp', 'm', 'c'];
 
 /** Objects that every program is linked from. */
 export interface EngineObjects {
@@ -69,14 +74,22 @@ async function compileAll(
 /** Compiles the engine and the native layer, or finds them in the cache. */
 export async function engineObjects(): Promise<EngineObjects> {
   const compilerVersion = await runTool(CC, ['--version']);
-  const engineKey = hashOf([SOURCE_INTEGRITY, compilerVersion, ...FLAGS, ...ENGINE_FLAGS, ...ENGINE_FILES]);
+  const engineKey = hashOf([
+    SOURCE_INTEGRITY,
+    compilerVersion,
+    ...FLAGS,
+    ...ENGINE_FLAGS,
+    ...ENGINE_FILES,
+    SOURCE_NAME,
+  ]);
   const engine = await cached('engine', engineKey, async (directory) => {
     const source = await engineSource();
     const files = ENGINE_FILES.map((name) => ({
       source: join(source, `${name}.c`),
       object: join(directory, `${name}.o`),
     }));
-    await compileAll(files, ENGINE_FLAGS);
+    // Assertions name their file: not by where it lies on this machine.
+    await compileAll(files, [...ENGINE_FLAGS, `-ffile-prefix-map=${source}=${SOURCE_NAME}`]);
   });
   const names = (await readdir(NATIVE)).filter((name) => name.endsWith('.c') || name.endsWith('.h')).sort();
   const texts = await Promise.all(
@@ -108,10 +121,26 @@ export async function linkProgram(
 ): Promise<void> {
   const embedded = join(directory, 'program.o');
   await runTool(CC, ['-c', '-fPIE', `-DPROGRAM_FILE="${bytecode}"`, join(NATIVE, 'program.S'), '-o', embedded]);
-  await runTool(CC, [...LINK_FLAGS, '-o', outFile, embedded, ...engine.objects, '-lseccomp', '-lm']);
+  await runTool(CC, [
+    ...LINK_FLAGS,
+    '-o',
+    outFile,
+    embedded,
+    ...engine.objects,
+    ...LIBRARIES.map((name) => `-l${name}`),
+  ]);
 }
 
-/** Hash of what linking adds to the objects. */
+/** Hash of what linking adds to the objects: an updated library means a new program. */
 export async function linkKey(): Promise<string> {
-  return hashOf([...LINK_FLAGS, await readFile(join(NATIVE, 'program.S'))]);
+  const libraries = await Promise.all(
+    LIBRARIES.map(async (name) => (await runTool(CC, [`-print-file-name=lib${name}.a`])).trim()),
+  );
+  const files = [join(NATIVE, 'program.S'), ...libraries];
+  const contents = await Promise.all(files.map((path) => readFile(path).catch(() => missing(path))));
+  return hashOf([...LINK_FLAGS, ...contents]);
+}
+
+function missing(path: string): never {
+  throw new Error(`link a native program: ${path} is missing - install the development package of this library`);
 }
