@@ -6,6 +6,7 @@ import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import type { Stdio } from './stdio.ts';
 import type { Task } from './task.ts';
 import { lendTerminal, terminalSize } from './terminal.ts';
+import { deadline } from './wait.ts';
 
 /** Signals that are handed on to the container's process, as docker does. */
 const FORWARDED: readonly NodeJS.Signals[] = [
@@ -76,10 +77,4 @@ function ignoreEnded(caught: unknown): void {
   if (code === Code.NotFound || code === Code.FailedPrecondition || code === Code.Unavailable || code === Code.Canceled)
     return;
   process.stderr.write(`tskata: ${message}\n`);
-}
-
-function deadline(delayMs: number): Promise<void> {
-  return new Promise((resolve) => {
-    setTimeout(resolve, delayMs).unref();
-  });
 }

@@ -19,12 +19,15 @@ import type { ContainerRecord } from '../state/record.ts';
 import type { CliContext } from './context.ts';
 import type { StdioPaths } from './stdio.ts';
 import type { TerminalSize } from './terminal.ts';
+import { deadline } from './wait.ts';
 
 /** Includes the start of a machine without KVM on a loaded host. */
 const CREATE_DEADLINE_MS = 120_000;
 const CALL_DEADLINE_MS = 30_000;
 /** A launcher that only starts a process. */
 const LAUNCH_DEADLINE_MS = 20_000;
+/** Between the answer to Shutdown and the end of the shim. */
+const SHIM_EXIT_DEADLINE_MS = 5_000;
 const NO_DEADLINE = 0;
 const PROCESS_TYPE = 'types.containerd.io/opencontainers/runtime-spec/1/Process';
 const RESOURCES_TYPE = 'types.containerd.io/opencontainers/runtime-spec/1/LinuxResources';
@@ -48,12 +51,15 @@ export class Task {
   readonly id: string;
   readonly #bundle: string;
   readonly #socket: Socket;
+  /** The shim closes its connections when it ends. */
+  readonly #closed: Promise<void>;
   readonly #calls: Client<typeof TaskService>;
 
   constructor(id: string, bundle: string, socket: Socket) {
     this.id = id;
     this.#bundle = bundle;
     this.#socket = socket;
+    this.#closed = new Promise((resolve) => socket.once('close', () => resolve()));
     this.#calls = createClient(
       TaskService,
       new TtrpcClient(new ChannelPipe(socketChannel(socket), MAX_TTRPC_MESSAGE_BYTES), nodeClock),
@@ -122,13 +128,14 @@ export class Task {
     return await this.#calls.stats({ id: this.id }, { timeoutMs: CALL_DEADLINE_MS });
   }
 
-  /** Deletes the ended container and ends its shim; what is gone already is fine. */
+  /** Deletes the container, running or not, and stays until its shim has gone; what is gone already is fine. */
   async end(): Promise<void> {
     const call = { timeoutMs: CALL_DEADLINE_MS };
     await this.#calls.kill({ id: this.id, signal: 9, all: true }, call).catch(() => undefined);
     await this.#calls.wait({ id: this.id }, call).catch(() => undefined);
     await this.#calls.delete({ id: this.id }, call).catch(() => undefined);
     await this.#calls.shutdown({ id: this.id, now: true }, call).catch(() => undefined);
+    await Promise.race([this.#closed, deadline(SHIM_EXIT_DEADLINE_MS)]);
   }
 
   close(): void {

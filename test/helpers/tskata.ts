@@ -1,0 +1,193 @@
+/**
+ * The built `tskata` command with state of its own, and what it may not leave behind. Tests that use it see what a
+ * person sees: arguments, output, exit codes, files.
+ */
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+const BIN = join(import.meta.dirname, '../../build/bin');
+
+/** What a call printed and how it ended. */
+export interface Result {
+  /** 128 + n after signal n. */
+  readonly status: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface CallOptions {
+  readonly input?: string;
+  readonly env?: Readonly<Record<string, string>>;
+  readonly cwd?: string;
+  readonly timeoutMs?: number;
+}
+
+const CALL_TIMEOUT_MS = 100_000;
+
+/** A command with run root and lib root of its own. */
+export class Tskata {
+  readonly directory: string;
+  readonly runRoot: string;
+  readonly libRoot: string;
+  readonly env: NodeJS.ProcessEnv;
+
+  constructor() {
+    this.directory = mkdtempSync(join(tmpdir(), 'tsk-'));
+    this.runRoot = join(this.directory, 'run');
+    this.libRoot = join(this.directory, 'lib');
+    this.env = { ...process.env, TSKATA_RUN_ROOT: this.runRoot, TSKATA_LIB_ROOT: this.libRoot };
+  }
+
+  /** A command with the built-in busybox image in its store. */
+  static async withBusybox(): Promise<Tskata> {
+    const tskata = new Tskata();
+    await tskata.ok('load', '--builtin', 'busybox');
+    return tskata;
+  }
+
+  /** Runs to the end. */
+  call(args: readonly string[], options: CallOptions = {}): Promise<Result> {
+    return new Promise((resolve) => {
+      const child = execFile(
+        join(BIN, 'tskata'),
+        [...args],
+        {
+          env: { ...this.env, ...options.env },
+          ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+          timeout: options.timeoutMs ?? CALL_TIMEOUT_MS,
+          killSignal: 'SIGKILL',
+          maxBuffer: 256 * 1024 * 1024,
+        },
+        (error, stdout, stderr) => {
+          const status = error === null ? 0 : typeof error.code === 'number' ? error.code : 137;
+          resolve({ status, stdout, stderr });
+        },
+      );
+      child.stdin?.end(options.input ?? '');
+    });
+  }
+
+  /** Runs to the end, which must be a good one; returns standard output without white space around it. */
+  async ok(...args: string[]): Promise<string> {
+    const { status, stdout, stderr } = await this.call(args);
+    if (status !== 0) throw new Error(`tskata ${args.join(' ')} ended with ${status}: ${stderr}`);
+    return stdout.trim();
+  }
+
+  /** Starts without waiting. The caller ends it. */
+  start(args: readonly string[], program = 'tskata'): ChildProcess {
+    return spawn(join(BIN, program), [...args], { env: this.env, stdio: ['pipe', 'pipe', 'pipe'] });
+  }
+
+  /** Starts with a terminal as standard input and output, by script(1). */
+  startInTerminal(args: readonly string[]): ChildProcess {
+    const command = [join(BIN, 'tskata'), ...args].map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(' ');
+    return spawn('script', ['-qefc', command, '/dev/null'], { env: this.env, stdio: ['pipe', 'pipe', 'pipe'] });
+  }
+
+  /** Processes that hold a file below our roots open, mounts below them, and records. Empty when all is clean. */
+  leaks(): string[] {
+    return [...processesHolding(this.directory), ...mountsBelow(this.directory), ...this.records()];
+  }
+
+  /** Directories of containers that are still there. */
+  records(): string[] {
+    const below = (path: string): string[] => {
+      try {
+        return readdirSync(path).map((name) => join(path, name));
+      } catch {
+        return [];
+      }
+    };
+    return [...below(join(this.runRoot, 'default')), ...below(join(this.libRoot, 'containers', 'default'))];
+  }
+
+  /** Removes everything; throws when something was left. */
+  dispose(): void {
+    const leaks = this.leaks();
+    for (const pid of processIds(this.directory)) process.kill(pid, 'SIGKILL');
+    rmSync(this.directory, { recursive: true, force: true });
+    if (leaks.length > 0) throw new Error(`left behind:\n${leaks.join('\n')}`);
+  }
+}
+
+/** Settles when `done` is true; fails after the deadline. For states that others change and no event tells of. */
+export async function eventually(
+  done: () => boolean | Promise<boolean>,
+  timeoutMs: number,
+  what: string,
+): Promise<void> {
+  const end = performance.now() + timeoutMs;
+  while (!(await done())) {
+    if (performance.now() > end) throw new Error(`not within ${timeoutMs} ms: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 25));
+  }
+}
+
+/** Collects a child's output; `until` settles when it matches. */
+export function watchOutput(child: ChildProcess): {
+  text(): string;
+  until(pattern: RegExp, timeoutMs?: number): Promise<string>;
+} {
+  let text = '';
+  child.stdout?.on('data', (bytes: Buffer) => {
+    text += bytes.toString();
+  });
+  child.stderr?.on('data', (bytes: Buffer) => {
+    text += bytes.toString();
+  });
+  return {
+    text: () => text,
+    until: async (pattern, timeoutMs = CALL_TIMEOUT_MS) => {
+      await eventually(() => pattern.test(text), timeoutMs, `${pattern} in ${JSON.stringify(text)}`);
+      return text;
+    },
+  };
+}
+
+/** How a child ended: its code, or 128 + n. */
+export function ending(child: ChildProcess): Promise<number> {
+  return new Promise((resolve) => {
+    child.once('close', (code, signal) => resolve(code ?? (signal === 'SIGKILL' ? 137 : 255)));
+  });
+}
+
+function processIds(prefix: string): number[] {
+  const found: number[] = [];
+  for (const name of readdirSync('/proc').filter((entry) => /^\d+$/.test(entry))) {
+    try {
+      const held = readdirSync(`/proc/${name}/fd`).some((fd) => {
+        try {
+          return readlinkSync(`/proc/${name}/fd/${fd}`).startsWith(`${prefix}/`);
+        } catch {
+          return false;
+        }
+      });
+      if (held && Number(name) !== process.pid) found.push(Number(name));
+    } catch {
+      // It ended while we looked.
+    }
+  }
+  return found;
+}
+
+function processesHolding(prefix: string): string[] {
+  return processIds(prefix).map((pid) => {
+    let command = '';
+    try {
+      command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').slice(0, 120);
+    } catch {
+      // It ended while we looked.
+    }
+    return `process ${pid}: ${command}`;
+  });
+}
+
+function mountsBelow(prefix: string): string[] {
+  const points = readFileSync('/proc/self/mountinfo', 'utf8')
+    .split('\n')
+    .map((line) => line.split(' ')[4] ?? '');
+  return points.filter((point) => point.startsWith(`${prefix}/`)).map((point) => `mount ${point}`);
+}
