@@ -53,7 +53,10 @@ function copyRange(sys: Sys, source: number, target: number, start: number, end:
   for (let left = end - start; left > 0; ) {
     const count = sys.call(SYS.copy_file_range, source, from, target, to, Math.min(left, PIECE_BYTES), 0);
     if (count === -E.EINTR) continue;
-    if (count === -E.EXDEV) return sendRange(sys, source, target, start, end, subject);
+    if (count === -E.EXDEV) {
+      sendRange(sys, source, target, start, end, subject);
+      return;
+    }
     // Nothing more to copy: the file got shorter meanwhile.
     if (check(count, 'copy to', subject) === 0) return;
     left = end - Number(viewOf(from).getBigUint64(0, true));

@@ -140,7 +140,7 @@ export class Descriptors {
   #listener(path: string): number {
     const fd = socket(this.#sys, AF.UNIX, SOCK.STREAM);
     try {
-      bind(this.#sys, fd, { family: 'unix', path }, path);
+      this.#viaDirectory(path, (short) => bind(this.#sys, fd, { family: 'unix', path: short }, path));
       listen(this.#sys, fd, 1);
       return fd;
     } catch (error) {
@@ -152,11 +152,23 @@ export class Descriptors {
   #connected(path: string): number {
     const fd = socket(this.#sys, AF.UNIX, SOCK.STREAM);
     try {
-      check(connect(this.#sys, fd, { family: 'unix', path }), 'connect to', path);
+      const result = this.#viaDirectory(path, (short) => connect(this.#sys, fd, { family: 'unix', path: short }));
+      check(result, 'connect to', path);
       return fd;
     } catch (error) {
       close(this.#sys, fd);
       throw error;
+    }
+  }
+
+  /** A unix address has room for 107 bytes, a path below a run root may be longer: it is named by its directory's descriptor. */
+  #viaDirectory<T>(path: string, action: (short: string) => T): T {
+    const slash = path.lastIndexOf('/');
+    const directory = open(this.#sys, path.slice(0, slash + 1), O.PATH | O.DIRECTORY);
+    try {
+      return action(`/proc/self/fd/${directory}/${path.slice(slash + 1)}`);
+    } finally {
+      close(this.#sys, directory);
     }
   }
 }
