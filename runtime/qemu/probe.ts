@@ -2,11 +2,12 @@
  * Finds out what this host can do, once per boot: QEMU, virtiofsd, and whether KVM really runs a guest. The answer about
  * KVM is kept in the run root until the host, QEMU or /dev/kvm is another. It decides nothing; `accelerator.ts` does.
  */
-import { access, constants, mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { access, constants, mkdir, readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import { chooseAccelerator, type KvmFacts } from './accelerator.ts';
 import type { AcceleratorChoice, HostFacts } from './host-facts.ts';
+import { kept } from './kept.ts';
 import { hostTscKhz } from './kernel-params.ts';
 import { tryAccelerator } from './kvm-trial.ts';
 import { fileIdentity, findQemu, findVirtiofsd } from './programs.ts';
@@ -24,11 +25,7 @@ export interface ProbeOptions {
   readonly override?: string;
 }
 
-const cacheSchema = z.strictObject({
-  version: z.literal(1),
-  key: z.string(),
-  choice: z.strictObject({ name: z.enum(['kvm', 'tcg']), reason: z.string() }),
-});
+const choiceSchema = z.strictObject({ name: z.enum(['kvm', 'tcg']), reason: z.string() });
 
 /** All that a machine's start needs to know. @throws TskataError failed_precondition without a usable QEMU. */
 export async function probeHost(options: ProbeOptions): Promise<HostFacts> {
@@ -43,15 +40,9 @@ export async function probeHost(options: ProbeOptions): Promise<HostFacts> {
 export async function probeAccelerator(options: ProbeOptions, qemu: string): Promise<AcceleratorChoice> {
   const override = readOverride(options);
   if (override !== undefined) return chooseAccelerator({ ...(await kvmFacts()), override, trial: undefined });
-  const cacheFile = path.join(options.runRoot, 'cache', CACHE_FILE);
+  const file = path.join(options.runRoot, 'cache', CACHE_FILE);
   const key = [await bootId(), await fileIdentity(qemu), await deviceIdentity()].join('\n');
-  const kept = await readCache(cacheFile, key);
-  if (kept !== undefined) return kept;
-  const choice = chooseAccelerator(await examineKvm(options, qemu));
-  const temporary = `${cacheFile}.${process.pid}`;
-  await writeFile(temporary, JSON.stringify({ version: 1, key, choice }), { mode: 0o600 });
-  await rename(temporary, cacheFile);
-  return choice;
+  return kept(file, key, choiceSchema, async () => chooseAccelerator(await examineKvm(options, qemu)));
 }
 
 /** Everything about KVM, with a fresh trial. */
@@ -99,16 +90,6 @@ async function deviceIdentity(): Promise<string> {
 
 function bootId(): Promise<string> {
   return readText('/proc/sys/kernel/random/boot_id');
-}
-
-async function readCache(file: string, key: string): Promise<AcceleratorChoice | undefined> {
-  try {
-    const kept = cacheSchema.parse(JSON.parse(await readFile(file, 'utf8')));
-    return kept.key === key ? kept.choice : undefined;
-  } catch {
-    // Missing or of another form: it is found out anew.
-    return undefined;
-  }
 }
 
 async function readClockFacts(): Promise<{ cpuinfo: string; baseFrequency: string }> {

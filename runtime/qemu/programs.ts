@@ -3,11 +3,13 @@
  */
 import { access, constants, realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
+import { z } from 'zod';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import { programFiles } from '../helper-client/libraries.ts';
 import { run } from '../host/process.ts';
 import type { ChildBind } from '../vm/process-host.ts';
 import { MIN_QEMU_VERSION, type QemuProgram } from './host-facts.ts';
+import { kept } from './kept.ts';
 import type { VirtiofsdProgram } from './virtiofsd.ts';
 
 const QEMU_NAME = 'qemu-system-x86_64';
@@ -29,7 +31,8 @@ const VERSION_TIMEOUT_MS = 10_000;
 /** QEMU, checked. @throws TskataError failed_precondition: none, too old. */
 export async function findQemu(cacheDirectory: string): Promise<QemuProgram> {
   const executable = await findQemuExecutable();
-  const version = await qemuVersion(executable);
+  const key = await fileIdentity(executable);
+  const version = await kept(path.join(cacheDirectory, 'qemu.json'), key, z.string(), () => qemuVersion(executable));
   if (compareVersions(version, MIN_QEMU_VERSION) < 0) {
     throw new TskataError(
       Code.FailedPrecondition,
@@ -43,7 +46,7 @@ export async function findQemu(cacheDirectory: string): Promise<QemuProgram> {
 }
 
 /** Path of QEMU. TSKATA_QEMU names another. @throws TskataError failed_precondition. */
-export async function findQemuExecutable(): Promise<string> {
+async function findQemuExecutable(): Promise<string> {
   const named = process.env.TSKATA_QEMU;
   const candidates = named === undefined ? SEARCH.map((dir) => path.join(dir, QEMU_NAME)) : [named];
   const found = (await existing(candidates))[0];
@@ -55,7 +58,7 @@ export async function findQemuExecutable(): Promise<string> {
 }
 
 /** "7.2.22". @throws TskataError when the program does not say. */
-export async function qemuVersion(executable: string): Promise<string> {
+async function qemuVersion(executable: string): Promise<string> {
   const { stdout } = await run(executable, ['--version'], { timeoutMs: VERSION_TIMEOUT_MS });
   const version = /version ([0-9]+\.[0-9]+\.[0-9]+)/.exec(stdout)?.[1];
   if (version !== undefined) return version;
@@ -66,10 +69,17 @@ export async function qemuVersion(executable: string): Promise<string> {
 export async function findVirtiofsd(cacheDirectory: string): Promise<VirtiofsdProgram | undefined> {
   const executable = (await existing(VIRTIOFSD_PLACES))[0];
   if (executable === undefined) return undefined;
+  const key = await fileIdentity(executable);
+  const kind = await kept(path.join(cacheDirectory, 'virtiofsd.json'), key, z.enum(['c', 'rust']), () =>
+    virtiofsdKind(executable),
+  );
+  return { kind, executable, binds: await programBinds([executable], cacheDirectory) };
+}
+
+async function virtiofsdKind(executable: string): Promise<VirtiofsdProgram['kind']> {
   const { stdout, stderr } = await run(executable, ['--version'], { timeoutMs: VERSION_TIMEOUT_MS });
   // Only the C program speaks of FUSE's kernel interface.
-  const kind = `${stdout}${stderr}`.includes('FUSE kernel interface') ? 'c' : 'rust';
-  return { kind, executable, binds: await programBinds([executable], cacheDirectory) };
+  return `${stdout}${stderr}`.includes('FUSE kernel interface') ? 'c' : 'rust';
 }
 
 /** Negative, zero or positive as `a` is older than, equal to or newer than `b`. */

@@ -27,7 +27,9 @@ export class DiskSlots {
       );
     }
     this.#used.add(slot);
-    return { slot, path: request.path, readOnly: request.readOnly };
+    // The container's own disk is of no use after the machine: what it asks to have flushed need not reach the platter.
+    const ephemeral = slot === SCRATCH_SLOT;
+    return { slot, path: request.path, readOnly: request.readOnly, ephemeral };
   }
 
   /** Gives a slot back. */
