@@ -64,8 +64,8 @@ export async function spawnChild(keeper: Keeper, spec: ChildSpec, uid: number): 
   };
 }
 
-/** The message for a program. Exported for golden tests. */
-export function spawnRequest(spec: ChildSpec, uid: number): Init<SpawnRequest> {
+/** The message for a program. */
+function spawnRequest(spec: ChildSpec, uid: number): Init<SpawnRequest> {
   return {
     name: spec.name,
     executable: spec.executable,

@@ -4,7 +4,16 @@
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
@@ -247,7 +256,8 @@ test('a sparse file is copied with its holes, a failed copy leaves nothing', asy
   const host = await keeper();
   const source = join(build.directory, 'sparse');
   const target = join(build.directory, 'copy');
-  execFileSync('truncate', ['-s', '128M', source]);
+  writeFileSync(source, '');
+  truncateSync(source, 128 << 20);
   execFileSync('dd', [
     `of=${source}`,
     'if=/dev/urandom',

@@ -19,7 +19,7 @@ afterAll(() => rmSync(directory, { recursive: true }));
 
 /** Paths that the dynamic loader would map. */
 function loaderSays(program: string): string[] {
-  const text = execFileSync('ldd', [program]).toString();
+  const text = execFileSync('/usr/bin/ldd', [program]).toString();
   return [...text.matchAll(/(?:=> |^\s*)(\/\S+) \(/gm)].map((match) => match[1] ?? '');
 }
 

@@ -32,6 +32,8 @@ const FAR_PROGRAM = `
   echo.on('message', (bytes, { address, port }) => echo.send(bytes, port, address));
   echo.bind(${FAR.port}, () => require('node:net').createServer(() => {}).listen(${FAR.port}, () => console.log('up')));
 `;
+/** Of iproute2, which only tests use. */
+const IP = '/sbin/ip';
 const REFUSED_MS = 1500;
 
 let build: HelperBuild;
@@ -51,7 +53,7 @@ async function listen(host: string): Promise<number> {
 }
 
 function ip(...args: string[]): void {
-  execFileSync('ip', args);
+  execFileSync(IP, args);
 }
 
 function hostAddress(): string {
@@ -71,7 +73,7 @@ beforeAll(async () => {
   ip('-n', FAR.name, 'link', 'set', 'tskveth1', 'up');
   ip('-n', FAR.name, 'addr', 'add', `${FAR.metadata}/32`, 'dev', 'tskveth1');
   ip('route', 'add', `${FAR.metadata}/32`, 'dev', 'tskveth0');
-  farHost = spawn('ip', ['netns', 'exec', FAR.name, process.execPath, '-e', FAR_PROGRAM]);
+  farHost = spawn(IP, ['netns', 'exec', FAR.name, process.execPath, '-e', FAR_PROGRAM]);
   await once(farHost.stdout as Readable, 'data');
   hostPort = await listen('0.0.0.0');
   keeper = await startKeeper({ helper: build.helper, runRoot: build.runRoot, inherited: ['guest'], onLog: () => {} });
@@ -92,7 +94,7 @@ afterAll(async () => {
   await keeper?.close();
   farHost?.kill('SIGKILL');
   for (const server of servers) server.close();
-  execFileSync('ip', ['netns', 'del', FAR.name], { stdio: 'ignore' });
+  execFileSync(IP, ['netns', 'del', FAR.name], { stdio: 'ignore' });
   await build?.remove();
 });
 
