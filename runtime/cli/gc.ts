@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import type { CliContext, ContextSource } from './context.ts';
 import { ExitWith } from './exit.ts';
+import { collectGarbage } from './native.ts';
 import { sweep } from './sweep.ts';
 
 /** A directory without a record may belong to a `run` that is just beginning. */
@@ -25,6 +26,8 @@ async function collect(context: CliContext, dryRun: boolean): Promise<void> {
       say(problem === undefined ? `container ${id}: cleaned up` : `container ${id}: ${problem}`);
       failed ||= problem !== undefined;
     }
+    // Before anything is deleted: nothing may be mounted below what goes.
+    for (const line of await collectGarbage(context.programs, context.runRoot)) say(`removed ${line}`);
   }
   for (const path of await orphans(context)) {
     say(`${dryRun ? 'would remove' : 'removed'} ${path}`);

@@ -5,14 +5,14 @@
  */
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import { exists, readFile } from '../../agent/sys/calls.ts';
-import { AT, CLOCK, MNT, UMOUNT } from '../../agent/sys/linux.ts';
+import { CLOCK, MNT, UMOUNT } from '../../agent/sys/linux.ts';
 import { clockNs } from '../../agent/sys/processes.ts';
 import type { Sys } from '../../agent/sys/sys.ts';
 import { SYS } from '../../agent/sys/syscalls.ts';
 import { removeDeadCgroups } from './dead-cgroups.ts';
 import { endProcess, isAlive, type ProcessRef } from './process-ref.ts';
 import { removeTree } from './remove-tree.ts';
-import { isServed, type ShimTarget, shimSocketPath } from './start-shim.ts';
+import { isServed, removeSocket, type ShimTarget, shimSocketPath, withSocketLock } from './start-shim.ts';
 
 /** A shim that was asked to shut down needs this long at most; containerd gives all of `delete` 5 s. */
 const SHIM_GRACE_MS = 2_000;
@@ -41,9 +41,13 @@ export function deleteShim(sys: Sys, target: ShimTarget, bundle: string): Uint8A
   if (bundle.startsWith('/')) unmountAll(sys, `${bundle}/rootfs`);
   if (ownMachine) {
     const socket = shimSocketPath(target, target.id);
+    const served = withSocketLock(sys, target.runRoot, () => {
+      if (isServed(sys, socket)) return true;
+      removeSocket(sys, socket);
+      return false;
+    });
     // A new shim of the same id may be there by now: containerd deletes late.
-    if (isServed(sys, socket)) return encodeDeleteResponse(record, clockNs(sys, CLOCK.REALTIME));
-    sys.call(SYS.unlinkat, AT.FDCWD, socket, 0);
+    if (served) return encodeDeleteResponse(record, clockNs(sys, CLOCK.REALTIME));
     removeDeadCgroups(sys);
   }
   if (exists(sys, directory)) removeTree(sys, directory);

@@ -8,7 +8,7 @@ import { AT, DT, MNT, UMOUNT } from '../../agent/sys/linux.ts';
 import type { Sys } from '../../agent/sys/sys.ts';
 import { SYS } from '../../agent/sys/syscalls.ts';
 import { removeDeadCgroups } from './dead-cgroups.ts';
-import { isServed } from './start-shim.ts';
+import { isServed, withSocketLock } from './start-shim.ts';
 
 /** Removes and tells, in lines. A thing that resists is left for the next time. */
 export function collectGarbage(sys: Sys, runRoot: string): string[] {
@@ -18,7 +18,7 @@ export function collectGarbage(sys: Sys, runRoot: string): string[] {
   }
   const removed = [
     ...unmountBelow(sys, runRoot),
-    ...removeStaleSockets(sys, `${runRoot}/s`),
+    ...withSocketLock(sys, runRoot, () => removeStaleSockets(sys, `${runRoot}/s`)),
     ...removeDeadCgroups(sys),
   ];
   return removed.map((line) => `${line}\n`);

@@ -102,7 +102,7 @@ function startNew(sys: Sys, target: ShimTarget, bundle: string, socketPath: stri
     const env = [SHIM_PATH, ...nodeCacheVariables(sys, target.libRoot)];
     spawnDetached(sys, shimPlan(programs, env, [devNull, log, log, listener, theirs]));
   } catch (error) {
-    check(sys.call(SYS.unlinkat, AT.FDCWD, socketPath, 0), 'remove', socketPath);
+    removeSocket(sys, socketPath);
     throw error;
   }
 }
@@ -142,29 +142,41 @@ function spawnDetached(sys: Sys, plan: SpawnPlan): void {
   throw new SysError('start shim', plan.steps[view.getInt32(4, true)]?.label ?? '', view.getInt32(8, true));
 }
 
-/** The listening socket. One start at a time looks and binds, so that two of one id cannot both win. */
+/** The listening socket. Only one of two starts of one id can win. */
 function openListener(sys: Sys, target: ShimTarget, path: string): number {
-  const directory = `${target.runRoot}/s`;
-  mkdirAll(sys, directory, 0o700);
-  const lock = open(sys, `${directory}/.lock`, O.RDWR | O.CREAT | O.NOFOLLOW, 0o600);
-  check(sys.call(SYS.flock, lock, LOCK.EX), 'lock', directory);
-  try {
+  return withSocketLock(sys, target.runRoot, () => {
     if (isServed(sys, path)) {
       throw new TskataError(
         Code.AlreadyExists,
         `start shim: a shim of ${target.namespace}/${target.id} is running already`,
       );
     }
-    const stale = sys.call(SYS.unlinkat, AT.FDCWD, path, 0);
-    if (stale < 0 && stale !== -E.ENOENT) throw new SysError('remove', path, -stale);
+    removeSocket(sys, path);
     const fd = socket(sys, AF.UNIX, SOCK.STREAM);
     bind(sys, fd, { family: 'unix', path }, path);
     check(sys.call(SYS.fchmodat, AT.FDCWD, path, 0o600), 'change mode of', path);
     listen(sys, fd, BACKLOG);
     return fd;
+  });
+}
+
+/** Whoever looks at a socket and then binds or removes it does so alone: between bind and listen one looks dead. */
+export function withSocketLock<T>(sys: Sys, runRoot: string, action: () => T): T {
+  const directory = `${runRoot}/s`;
+  mkdirAll(sys, directory, 0o700);
+  const lock = open(sys, `${directory}/.lock`, O.RDWR | O.CREAT | O.NOFOLLOW, 0o600);
+  try {
+    check(sys.call(SYS.flock, lock, LOCK.EX), 'lock', directory);
+    return action();
   } finally {
     close(sys, lock);
   }
+}
+
+/** Removes a socket's name. One that is gone is fine. */
+export function removeSocket(sys: Sys, path: string): void {
+  const result = sys.call(SYS.unlinkat, AT.FDCWD, path, 0);
+  if (result < 0 && result !== -E.ENOENT) throw new SysError('remove', path, -result);
 }
 
 /** Whether somebody listens. A full queue (EAGAIN) is somebody. */

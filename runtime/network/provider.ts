@@ -52,9 +52,9 @@ async function openNetwork(parts: NetworkProviderParts, options: NetworkOptions)
       config: user === undefined ? {} : guestNetwork(families),
       addresses: guestAddresses(families),
       nameServers: user?.resolvers.guest ?? [],
-      connect: (dial) => {
+      connect: async (dial) => {
+        user?.requireAlive();
         ports.start((port) => dialPort(dial, port, families));
-        return Promise.resolve();
       },
       close: async () => {
         await scope.close();
@@ -85,6 +85,8 @@ interface UserNetwork {
   readonly nic: NonNullable<OpenNetwork['nic']>;
   readonly families: Families;
   readonly resolvers: Resolvers;
+  /** Throws when passt has ended: it says nothing when it is ready, so one that failed at its start shows here. */
+  requireAlive(): void;
 }
 
 async function openUserNetwork(
@@ -110,8 +112,10 @@ async function openUserNetwork(
   const request = passtRequest({ executable, files, uid, families, forwarded: resolvers.forwarded, policy });
   await keeper.call.spawn(request, { timeoutMs: SPAWN_TIMEOUT_MS });
   let closing = false;
+  let status: number | undefined;
   const ended = keeper.call.wait({ name: PASST }, { timeoutMs: 0 }).then(
     ({ exitStatus }) => {
+      status = exitStatus;
       if (!closing) parts.log.warn('the user network ended', { exitStatus });
     },
     // The keeper is gone, and passt with it.
@@ -127,6 +131,13 @@ async function openUserNetwork(
     nic: { mac: GUEST_MAC, backend: { type: 'passt', address, gateway, dns: resolvers.guest } },
     families,
     resolvers,
+    requireAlive: () => {
+      if (status === undefined) return;
+      throw new TskataError(
+        Code.Unavailable,
+        `open the user network: passt ended with status ${status} - see the shim's log`,
+      );
+    },
   };
 }
 
