@@ -11,9 +11,9 @@ export const MAX_TAIL_LINES = 100;
 /** Longest line kept; the rest of a longer one becomes further lines. */
 export const MAX_LINE_CHARACTERS = 512;
 /** Most that is written to the log file. */
-export const MAX_LOG_BYTES = 1024 * 1024;
+const MAX_LOG_BYTES = 1024 * 1024;
 /** Bytes read in one period; whoever writes faster is read later, and QEMU drops what finds no room. */
-export const MAX_BYTES_PER_PERIOD = 1024 * 1024;
+const MAX_BYTES_PER_PERIOD = 1024 * 1024;
 const PERIOD_MS = 1000;
 /** ESC [ parameters command: what moves cursors and sets colours. Built, because a literal control character is no text. */
 const TERMINAL_SEQUENCE = new RegExp(`${String.fromCharCode(27)}\\[[0-9;?]*[ -/]*[@-~]`, 'gu');

@@ -16,8 +16,8 @@ import {
 } from './slots.ts';
 
 /** Names of the agent's virtio-serial ports: the guest finds them in /sys/class/virtio-ports. */
-export const CONTROL_PORT = 'org.tskata.control';
-export const BYTES_PORT = 'org.tskata.bytes';
+const CONTROL_PORT = 'org.tskata.control';
+const BYTES_PORT = 'org.tskata.bytes';
 
 /** Id of the memory backend; `-machine memory-backend=` names it. */
 export const MEMORY_ID = 'mem';

@@ -5,7 +5,7 @@
 import { own, type QmpObject } from './qmp/decoder.ts';
 
 /** Values of QEMU's JSON options. */
-export type PartValue = string | number | boolean | PartObject;
+type PartValue = string | number | boolean | PartObject;
 export interface PartObject {
   readonly [key: string]: PartValue;
 }

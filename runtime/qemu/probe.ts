@@ -37,7 +37,7 @@ export async function probeHost(options: ProbeOptions): Promise<HostFacts> {
 }
 
 /** The accelerator to use, from the cache when it still holds. */
-export async function probeAccelerator(options: ProbeOptions, qemu: string): Promise<AcceleratorChoice> {
+async function probeAccelerator(options: ProbeOptions, qemu: string): Promise<AcceleratorChoice> {
   const override = readOverride(options);
   if (override !== undefined) return chooseAccelerator({ ...(await kvmFacts()), override, trial: undefined });
   const file = path.join(options.runRoot, 'cache', CACHE_FILE);

@@ -22,8 +22,8 @@ import { checkRecord } from './saved.ts';
 import { diskPlace, MAX_SHARES } from './slots.ts';
 
 /** Less does not hold the kernel, the agent and their page tables. */
-export const MIN_MEMORY_MIB = 64;
-export const MAX_VCPUS = 64;
+const MIN_MEMORY_MIB = 64;
+const MAX_VCPUS = 64;
 const MIB = 1024 * 1024;
 
 /** Where the factory's machines live. */

@@ -9,9 +9,9 @@
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 
 /** Slots for image layers; images with more layers are packed by the image store. */
-export const MAX_LAYER_DISKS = 8;
+const MAX_LAYER_DISKS = 8;
 /** Disk slots in all: the layers and one writable disk. */
-export const MAX_DISKS = MAX_LAYER_DISKS + 1;
+const MAX_DISKS = MAX_LAYER_DISKS + 1;
 /** Shares that a machine can have at once. */
 export const MAX_SHARES = 6;
 

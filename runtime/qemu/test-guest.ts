@@ -4,12 +4,12 @@
  */
 
 /** What the guest writes to the debug port, in this order. */
-export const STARTED = 'S';
+const STARTED = 'S';
 export const PROTECTED = 'P';
 export const FINISHED = 'E';
 
 /** Rounds of two instructions: some milliseconds on any CPU, seconds when the host emulates them. */
-export const LOOP_ROUNDS = 4_000_000;
+const LOOP_ROUNDS = 4_000_000;
 /** I/O ports: QEMU's debug console and its exit device. */
 export const DEBUG_PORT = 0xe9;
 export const EXIT_PORT = 0xf4;

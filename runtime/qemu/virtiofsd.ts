@@ -40,7 +40,7 @@ const CAPABILITIES = [
 ];
 
 /** Arguments of either program, serving JAIL_SHARE on the inherited listening socket. */
-export function virtiofsdArgs(kind: VirtiofsdProgram['kind']): string[] {
+function virtiofsdArgs(kind: VirtiofsdProgram['kind']): string[] {
   // cache=auto: a file may be mapped shared, and an open sees what the other side has written. Locks stay in the guest:
   // a lock that waits on the host would hold the daemon's only thread.
   if (kind === 'rust') {

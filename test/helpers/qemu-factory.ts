@@ -18,9 +18,9 @@ import type { Vm, VmConfig, VmFactory } from '../../runtime/vm/vm.ts';
 const ROOT = join(import.meta.dirname, '../..');
 const LIB = join(ROOT, 'build/lib');
 export const CONFIGS = join(ROOT, 'qemu-configs');
-export const KERNEL = join(LIB, 'guest/vmlinux');
-export const INITRD = join(LIB, 'guest/initrd.img');
-export const HELPER = join(LIB, 'tskata-helper');
+const KERNEL = join(LIB, 'guest/vmlinux');
+const INITRD = join(LIB, 'guest/initrd.img');
+const HELPER = join(LIB, 'tskata-helper');
 /** Generous: the machine may be busy with other tests. */
 const CALL = { timeoutMs: 60_000 };
 

@@ -28,7 +28,7 @@ export class QmpSessionError extends Error {
 }
 
 /** How long QEMU may take for an answer when the caller names no other deadline. It answers in under 10 ms when idle. */
-export const QMP_TIMEOUT_MS = 15_000;
+const QMP_TIMEOUT_MS = 15_000;
 
 /** Commands under way at once; more is our mistake. */
 const MAX_PENDING = 64;
