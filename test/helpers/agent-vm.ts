@@ -11,7 +11,7 @@ import type { Duplex } from 'node:stream';
 import { buildNative } from '../../agent/build.ts';
 import type { ContainerSpec, CreateContainerRequest, Process, Storage } from '../../agent/protocol/generated/agent.ts';
 import type { Init } from '../../agent/protocol/message.ts';
-import { ensureGuestKernel } from '../../guest-kernel/build.ts';
+import { findGuestKernel } from '../../guest-kernel/build.ts';
 import { buildInitrd } from '../../guest-kernel/initrd.ts';
 import { type AgentConnection, connectAgent } from '../../runtime/agent-client/agent-connection.ts';
 import type { ByteStream } from '../../runtime/agent-client/byte-stream.ts';
@@ -61,7 +61,8 @@ let images: Promise<{ readonly kernel: string; readonly initrd: string }> | unde
 /** Kernel and initrd, made once per process; the initrd of an agent is kept by its hash. */
 function guestImages(): Promise<{ readonly kernel: string; readonly initrd: string }> {
   images ??= (async () => {
-    const { vmlinux } = await ensureGuestKernel();
+    const kernel = await findGuestKernel();
+    if (kernel === undefined) throw new Error('find the guest kernel: it is not built: run `npm run build`');
     const directory = join(ROOT, 'build/test');
     await mkdir(directory, { recursive: true });
     const outFile = join(directory, `agent-${process.pid}`);
@@ -74,7 +75,7 @@ function guestImages(): Promise<{ readonly kernel: string; readonly initrd: stri
     await rename(outFile, agent);
     const initrd = join(directory, `initrd-${hash}.img`);
     if (!(await stat(initrd).catch(() => undefined))) await buildInitrd({ agentBinary: agent, outFile: initrd });
-    return { kernel: vmlinux, initrd };
+    return { kernel: kernel.vmlinux, initrd };
   })();
   return images;
 }

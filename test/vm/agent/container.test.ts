@@ -38,8 +38,11 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
-  await powerOff(vm);
-  await disks.remove();
+  try {
+    await powerOff(vm);
+  } finally {
+    await disks.remove();
+  }
 });
 
 let counter = 0;

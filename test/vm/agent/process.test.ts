@@ -34,8 +34,11 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
-  await powerOff(vm);
-  await disks.remove();
+  try {
+    await powerOff(vm);
+  } finally {
+    await disks.remove();
+  }
 });
 
 afterEach(async () => {

@@ -37,9 +37,12 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
-  await powerOff(vm);
-  expect(vm.console()).not.toContain('panic');
-  await disks.remove();
+  try {
+    await powerOff(vm);
+    expect(vm.console()).not.toContain('panic');
+  } finally {
+    await disks.remove();
+  }
 });
 
 async function start(
