@@ -9,11 +9,10 @@ import type { RootfsMount } from '../storage/plan.ts';
 import { processMessage } from './container-spec.ts';
 import { DELETE_DRAIN_MS, QUICK_CALL_MS, START_CALL_MS } from './deadlines.ts';
 import type { SandboxListener } from './events.ts';
-import type { GuestConnection } from './guest.ts';
 import type { Machine } from './machine.ts';
 import { Mutex } from './mutex.ts';
 import { GuestProcess, type ProcessHooks } from './process.ts';
-import type { OpenProcessIo, StdioPaths } from './process-io.ts';
+import { type OpenProcessIo, type StdioPaths, streamIds } from './process-io.ts';
 import { resourcesMessage } from './resources.ts';
 import type { ProcessExit } from './status.ts';
 import { within } from './step.ts';
@@ -98,14 +97,15 @@ export class Container {
   /** Starts the init or a registered exec. */
   async start(execId: string): Promise<GuestProcess> {
     const process = this.process(execId);
-    const { guest } = this.#parts.machine(`start ${this.#name(execId)}`);
-    if (execId === '') {
-      await process.start(async () => {
-        await guest.call.startContainer({ containerId: this.id }, { timeoutMs: START_CALL_MS });
-      });
-    } else {
-      await this.#startExec(process, guest);
+    const machine = this.#parts.machine(`start ${this.#name(execId)}`);
+    if (execId !== '') {
+      await this.#startExec(process, machine);
+      return process;
     }
+    await process.start(async () => {
+      const call = machine.guest.call.startContainer({ containerId: this.id }, { timeoutMs: START_CALL_MS });
+      await machine.explained(call);
+    });
     return process;
   }
 
@@ -224,22 +224,19 @@ export class Container {
     await init?.endWithMachine(reason);
   }
 
-  async #startExec(process: GuestProcess, guest: GuestConnection): Promise<void> {
+  async #startExec(process: GuestProcess, machine: Machine): Promise<void> {
     const { execId } = process;
     const exec = this.#execs.get(execId);
     if (exec === undefined)
       throw new TskataError(Code.NotFound, `process ${execId} of container ${this.id} does not exist`);
     if (this.init.status.name !== 'running') throw this.#notRunning(`start exec ${execId}`);
+    const { guest } = machine;
     await process.start(async () => {
       const io = exec.request.openIo(process.stdio);
       try {
-        const streams = process.attach(io, guest);
-        const ids = { stdin: streams.stdin?.id ?? 0, stdout: streams.stdout?.id ?? 0, stderr: streams.stderr?.id ?? 0 };
-        const message = processMessage(exec.request.process);
-        await guest.call.execProcess(
-          { containerId: this.id, execId, process: message, streams: ids },
-          { timeoutMs: START_CALL_MS },
-        );
+        const streams = streamIds(process.attach(io, guest));
+        const request = { containerId: this.id, execId, process: processMessage(exec.request.process), streams };
+        await machine.explained(guest.call.execProcess(request, { timeoutMs: START_CALL_MS }));
       } catch (error) {
         await io.close();
         throw error;

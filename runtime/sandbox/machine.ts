@@ -20,6 +20,8 @@ const NS_PER_MS = 1_000_000n;
 const SHOWN_LINES = 8;
 const SHOWN_LINE_CHARACTERS = 240;
 const LAST_WORDS_MS = 2_000;
+/** Between the end of the ports and that of QEMU; exits must be known within a second. */
+const ENDING_MS = 300;
 
 /** How machines and agents are had. */
 export interface MachineParts {
@@ -48,7 +50,11 @@ export class Machine {
   constructor(vm: Vm, guest: GuestConnection) {
     this.vm = vm;
     this.guest = guest;
-    void guest.closed.then((error) => this.fail(`the connection to the agent ended: ${error.message}`));
+    void guest.closed.then(async (error) => {
+      // A machine that ends closes its ports first: that is the reason then, not the connection.
+      await within(ENDING_MS, vm.ended, undefined);
+      this.fail(`the connection to the agent ended: ${error.message}`);
+    });
     this.ended = vm.ended.then((end) => {
       guest.close();
       return this.#failure === undefined ? describeEnd(end) : `${this.#failure}; ${describeEnd(end)}`;
@@ -59,6 +65,11 @@ export class Machine {
   fail(reason: string): void {
     this.#failure ??= reason;
     void this.vm.stop();
+  }
+
+  /** The result of a call to the guest; when that fails because the machine has ended, the error says why it did. */
+  async explained<T>(call: Promise<T>): Promise<T> {
+    return await untilEnd(this.vm, call);
   }
 
   /** Asks the guest to end its containers and write back its disks, then ends the machine. Idempotent. */

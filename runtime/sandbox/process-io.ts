@@ -11,6 +11,12 @@ export interface ProcessStreams {
   readonly stderr?: GuestStream;
 }
 
+/** How a request names them; 0 is none. */
+export function streamIds(streams: ProcessStreams): { stdin: number; stdout: number; stderr: number } {
+  const { stdin, stdout, stderr } = streams;
+  return { stdin: stdin?.id ?? 0, stdout: stdout?.id ?? 0, stderr: stderr?.id ?? 0 };
+}
+
 /** Carries the bytes of one process. */
 export interface ProcessIo {
   /** Which streams the guest must connect. With a terminal `stderr` is false. */

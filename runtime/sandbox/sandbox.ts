@@ -16,8 +16,8 @@ import { Container } from './container.ts';
 import { containerSpecMessage } from './container-spec.ts';
 import { CREATE_CALL_MS, DELETE_CALL_MS } from './deadlines.ts';
 import type { SandboxListener } from './events.ts';
-import { type Machine, untilEnd } from './machine.ts';
-import type { ProcessIo, StdioPaths } from './process-io.ts';
+import type { Machine } from './machine.ts';
+import { type ProcessIo, type StdioPaths, streamIds } from './process-io.ts';
 import { type SandboxConfig, SandboxMachine, type SandboxMachineParts } from './sandbox-machine.ts';
 import type { ProcessExit, SandboxStatus } from './status.ts';
 import { step } from './step.ts';
@@ -185,7 +185,7 @@ export class Sandbox {
       scope,
     );
     const container = this.#newContainer(request, plan.bundle, machine);
-    const { stdin, stdout, stderr } = container.init.attach(io, machine.guest);
+    const streams = streamIds(container.init.attach(io, machine.guest));
     const message = {
       containerId: request.id,
       storages: storageMessages(storages, acquired, machine.vm),
@@ -194,10 +194,10 @@ export class Sandbox {
         mounts: mountMessages(plan.mounts, acquired),
         files: this.#guestFiles(plan),
       }),
-      streams: { stdin: stdin?.id ?? 0, stdout: stdout?.id ?? 0, stderr: stderr?.id ?? 0 },
+      streams,
     };
     const call = machine.guest.call.createContainer(message, { timeoutMs: CREATE_CALL_MS });
-    await step('set up the container in the guest', () => untilEnd(machine.vm, call));
+    await step('set up the container in the guest', () => machine.explained(call));
     return { container, machine };
   }
 

@@ -118,10 +118,9 @@ async function kindOf(source: string): Promise<'d' | 'f'> {
   try {
     info = await stat(source);
   } catch (error) {
-    throw new TskataError(
-      Code.NotFound,
-      `share ${source} with the guest - ${(error as NodeJS.ErrnoException).code ?? String(error)}`,
-    );
+    const { code } = error as NodeJS.ErrnoException;
+    const fact = code === 'ENOENT' ? 'there is no such file or directory - create it first' : (code ?? String(error));
+    throw new TskataError(Code.NotFound, `share ${source} with the guest - ${fact}`);
   }
   if (info.isDirectory()) return 'd';
   if (info.isFile()) return 'f';
