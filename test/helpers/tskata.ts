@@ -7,7 +7,8 @@ import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-const BIN = join(import.meta.dirname, '../../build/bin');
+/** TSKATA_TEST_BUILD: another build directory, so that a rebuild during a run disturbs nobody. */
+const BIN = join(process.env.TSKATA_TEST_BUILD ?? join(import.meta.dirname, '../../build'), 'bin');
 
 /** What a call printed and how it ended. */
 export interface Result {
