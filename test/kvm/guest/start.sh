@@ -1,0 +1,29 @@
+#!/bin/sh
+# Second program of the KVM host, in the shared root: mounts, modules and names of a small host with cgroup v2 only; then
+# the job (/run/job, see run.ts); then power off.
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
+checkout=$(cat /run/job/checkout)
+mount -t proc -o nosuid,noexec,nodev proc /proc
+mount -t sysfs -o nosuid,noexec,nodev sysfs /sys
+mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /dev/pts
+mount -t cgroup2 -o nsdelegate cgroup2 /sys/fs/cgroup
+mount -t tmpfs -o mode=755 tmpfs /var/lib/containerd 2>/dev/null
+mount -t bpf bpf /sys/fs/bpf
+mount -t securityfs securityfs /sys/kernel/security
+ln -sfn /proc/self/fd /dev/fd
+# A node of the shared root's own may be in these places.
+mkdir -p /var/tmp /run/lock && mount -t tmpfs -o mode=1777 tmpfs /var/tmp
+mkdir -p /lib/modules && ln -sfn "$(cat /run/job/modules)" "/lib/modules/$(uname -r)"
+hostname kvm-host
+ip link set lo up
+echo 1 >/proc/sys/net/ipv4/ip_forward
+while read -r module; do modprobe "$module" || echo "kvm-host: no module $module"; done </run/job/load
+exec <"/dev/hvc0" >"/dev/hvc0" 2>&1
+for port in /sys/class/virtio-ports/*; do
+  [ "$(cat "$port/name" 2>&1)" = report ] && ln -s "/dev/${port##*/}" /dev/report
+done
+export PATH="$checkout/node_modules/.bin:$PATH" TSKATA_KVM_HOST=1
+cd "$checkout" || poweroff -f
+sh /run/job/script
+sync
+busybox poweroff -f
