@@ -5,7 +5,11 @@ import { PROTOCOL_VERSION } from '../../agent/protocol/limits.ts';
 import { type MemoryOptions, MemoryPort } from '../../agent/protocol/memory-channel.ts';
 import { type AgentServer, serveAgent } from '../../agent/protocol/serve.ts';
 import { bind, type Handlers } from '../../agent/protocol/service.ts';
-import { type AgentConnection, type ConnectOptions, connectAgent } from '../../runtime/agent-client/agent-connection.ts';
+import {
+  type AgentConnection,
+  type ConnectOptions,
+  connectAgent,
+} from '../../runtime/agent-client/agent-connection.ts';
 import { nodeClock } from '../../runtime/host/clock.ts';
 
 export interface AgentPeer {
@@ -18,7 +22,12 @@ export interface AgentPeer {
 /** An agent with these handlers; Hello has one already. */
 export function agentPeer(
   handlers: (agent: () => AgentServer) => Partial<Handlers<typeof Agent>>,
-  options: { readonly control?: MemoryOptions; readonly bytes?: MemoryOptions; readonly clock?: Clock; readonly onReset?: () => void } = {},
+  options: {
+    readonly control?: MemoryOptions;
+    readonly bytes?: MemoryOptions;
+    readonly clock?: Clock;
+    readonly onReset?: () => void;
+  } = {},
 ): AgentPeer {
   const control = new MemoryPort(options.control);
   const bytes = new MemoryPort(options.bytes);
@@ -27,7 +36,12 @@ export function agentPeer(
     bindings: [bind(Agent, { ...hello, ...handlers(() => agent) })],
     ...(options.onReset ? { onReset: options.onReset } : {}),
   });
-  return { control, bytes, agent, connect: (connect) => connectAgent(control.connect(), bytes.connect(), options.clock ?? nodeClock, connect) };
+  return {
+    control,
+    bytes,
+    agent,
+    connect: (connect) => connectAgent(control.connect(), bytes.connect(), options.clock ?? nodeClock, connect),
+  };
 }
 
 /** A small generator of reproducible numbers: `next(n)` is in 0..n-1. */
