@@ -11,6 +11,8 @@ export interface RunImage {
   readonly id: string;
   /** Host paths of read-only block images, lowest first. */
   readonly layers: readonly string[];
+  /** Their file system. */
+  readonly layerType: string;
   readonly defaults: ImageDefaults;
   /** Ends the protection against removal: once the container's record names the image. */
   release(): Promise<void>;
@@ -24,7 +26,7 @@ export async function prepareImage(
 ): Promise<RunImage> {
   const store = await ImageStore.open(context.libRoot, { usage: imageUsage(context) });
   const { image } = await obtain(store, reference, when);
-  const { id, layers, config, release } = await store.prepareRootfs(image);
+  const { id, layers, layerType, config, release } = await store.prepareRootfs(image);
   const defaults: ImageDefaults = {
     env: config.Env,
     entrypoint: config.Entrypoint,
@@ -33,7 +35,7 @@ export async function prepareImage(
     user: config.User,
     stopSignal: config.StopSignal,
   };
-  return { id, layers, defaults, release };
+  return { id, layers, layerType, defaults, release };
 }
 
 async function obtain(store: ImageStore, reference: string, when: 'missing' | 'always' | 'never'): Promise<NamedImage> {

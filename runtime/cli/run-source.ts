@@ -53,7 +53,7 @@ export async function prepareRun(
     return {
       spec: { ...spec, annotations: { ...spec.annotations, [IMAGE]: image.id } },
       rootfs: [
-        ...image.layers.map((source) => ({ type: 'squashfs', source, target: '', options: ['ro'] })),
+        ...image.layers.map((source) => ({ type: image.layerType, source, target: '', options: ['ro'] })),
         { type: 'ext4', source: files.scratchFile, target: '', options: ['rw'] },
       ],
       release: image.release,

@@ -8,7 +8,7 @@ import { listArchive, namesOfSource, withPlainArchive } from './archive.ts';
 import { checkPlatform, decodeImageDocument, type ImageConfig } from './config.ts';
 import type { Digest } from './digest.ts';
 import { type Fetched, type FetchOptions, fetchFromArchive, fetchFromRegistry } from './fetch.ts';
-import { CONVERTER_VERSION, convertLayers } from './layer/convert.ts';
+import { CONVERTER_VERSION, convertLayers, LAYER_TYPE } from './layer/convert.ts';
 import { DEFAULT_LIMITS, type ImageLimits } from './limits.ts';
 import type { OnProgress } from './progress.ts';
 import { formatReference, parseReference, parseSource } from './reference.ts';
@@ -48,8 +48,10 @@ export interface NamedImage {
 /** What a container of an image is made of. */
 export interface PreparedRootfs {
   readonly id: Digest;
-  /** Host paths of squashfs images, lowest first; at most MAX_LAYER_DISKS. */
+  /** Host paths of block images, lowest first; at most MAX_LAYER_DISKS. */
   readonly layers: readonly string[];
+  /** File system of the block images, as the guest's mount wants it. */
+  readonly layerType: typeof LAYER_TYPE;
   readonly config: ImageConfig;
   /** Ends the protection against removal: call it when the container's record names the image. */
   release(): Promise<void>;
@@ -175,7 +177,8 @@ export class ImageStore {
     const release = await this.#takeLease();
     try {
       const keys = (await this.#hasBlocks(image)) ? image.blocks.keys : await this.#convert(image, onProgress);
-      return { id: image.id, layers: keys.map((key) => this.paths.layer(key)), config: image.config, release };
+      const layers = keys.map((key) => this.paths.layer(key));
+      return { id: image.id, layers, layerType: LAYER_TYPE, config: image.config, release };
     } catch (error) {
       await release();
       throw error;

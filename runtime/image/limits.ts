@@ -21,8 +21,8 @@ export const MAX_NAME_BYTES = 255;
 export const MAX_SYMLINK_BYTES = 4095;
 /** The body of one extended (PAX) header, or of one GNU long name. */
 export const MAX_EXTENSION_BYTES = MIB;
-/** XATTR_SIZE_MAX of Linux. */
-export const MAX_XATTR_VALUE_BYTES = 64 * 1024;
+/** XATTR_SIZE_MAX of Linux, less the one byte that EROFS's 16-bit length cannot say. */
+export const MAX_XATTR_VALUE_BYTES = 64 * 1024 - 1;
 /** XATTR_NAME_MAX of Linux. */
 export const MAX_XATTR_NAME_BYTES = 255;
 /** All attributes of one inode. */

@@ -46,8 +46,7 @@ const VERSION_TIMEOUT_MS = 10_000;
 const TOOLS = [
   { name: 'passt', args: ['--version'], package: 'passt', use: 'the network of containers' },
   { name: 'skopeo', args: ['--version'], package: 'skopeo', use: 'pulling images' },
-  { name: 'sqfstar', args: ['-version'], package: 'squashfs-tools', use: 'turning image layers into disks' },
-  { name: 'mksquashfs', args: ['-version'], package: 'squashfs-tools', use: 'packing layers' },
+  { name: 'qemu-img', args: ['--version'], package: 'qemu-utils', use: 'the writable disk' },
   { name: 'mkfs.ext4', args: ['-V'], package: 'e2fsprogs', use: 'the writable disk' },
 ] as const;
 
@@ -101,7 +100,7 @@ async function toolCheck(tool: (typeof TOOLS)[number]): Promise<Check> {
     const line = `${stdout}\n${stderr}`.trim().split('\n')[0] ?? '';
     return { name: tool.name, state: 'ok', fact: line.slice(0, 60) };
   } catch (error) {
-    // squashfs-tools print their version and exit with 1; only a program that does not start is missing.
+    // Some programs print their version and exit with 1; only a program that does not start is missing.
     const { message } = TskataError.from(error);
     const version = /version [0-9][^\s,]*/.exec(message)?.[0];
     if (version !== undefined) return { name: tool.name, state: 'ok', fact: version };

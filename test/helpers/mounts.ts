@@ -7,7 +7,7 @@ import { join } from 'node:path';
 export function whyNoMounts(): string | undefined {
   if (process.getuid?.() !== 0) return 'only root mounts';
   const filesystems = readFileSync('/proc/filesystems', 'utf8');
-  for (const name of ['squashfs', 'overlay']) {
+  for (const name of ['erofs', 'overlay']) {
     if (!filesystems.includes(`\t${name}\n`)) return `the kernel has no ${name}`;
   }
   return existsSync('/dev/loop-control') ? undefined : 'there are no loop devices';
@@ -22,9 +22,9 @@ export class TestMounts {
     this.#directory = directory;
   }
 
-  /** Mounts squashfs images, lowest first, as one read-only overlay; returns its path. */
+  /** Mounts block images, lowest first, as one read-only overlay; returns its path. */
   overlay(images: readonly string[]): string {
-    const lowers = images.map((image) => this.#mount(['-t', 'squashfs', '-o', 'loop,ro', image]));
+    const lowers = images.map((image) => this.#mount(['-t', 'erofs', '-o', 'loop,ro', image]));
     // overlayfs without a writable layer wants two lower ones.
     const empty = this.#directoryFor('empty');
     return this.#mount(['-t', 'overlay', 'overlay', '-o', `lowerdir=${[...lowers.toReversed(), empty].join(':')}`]);

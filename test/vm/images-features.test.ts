@@ -1,6 +1,6 @@
 /**
  * What single layers can hold, and what layers mean to each other, seen through the kernel: the images are mounted as
- * the guest mounts them. Needs root, loop devices, squashfs and overlayfs.
+ * the guest mounts them. Needs root, loop devices, EROFS and overlayfs.
  */
 import { spawnSync } from 'node:child_process';
 import {

@@ -1,6 +1,6 @@
 /**
  * Images of 1 to 120 layers, mounted as the guest mounts them, against what umoci makes of the same image: type, mode,
- * owner, time, device, links, attributes and content of every path. Needs root, loop devices, squashfs and overlayfs.
+ * owner, time, device, links, attributes and content of every path. Needs root, loop devices, EROFS and overlayfs.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

@@ -7,8 +7,8 @@ import { access, open, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Code, TskataError } from '../../../agent/protocol/errors.ts';
 import { type Digest, digestOf, hexOf } from '../digest.ts';
+import { writeErofs } from '../erofs/writer.ts';
 import { type ImageLimits, MAX_LAYER_DISKS } from '../limits.ts';
-import { writeSquashfs } from '../squashfs/writer.ts';
 import { temporaryName } from '../store/files.ts';
 import { withLock } from '../store/lock.ts';
 import type { StorePaths } from '../store/paths.ts';
@@ -24,7 +24,9 @@ import { openStream } from './stream.ts';
 import { Directory, Whiteout, walk } from './tree.ts';
 
 /** Changes whenever the same layers would give other block images. */
-export const CONVERTER_VERSION = 1;
+export const CONVERTER_VERSION = 2;
+/** File system of the images. */
+export const LAYER_TYPE = 'erofs';
 /** Another process that converts the same layer is waited for this long. */
 const LOCK_DEADLINE_MS = 15 * 60_000;
 
@@ -183,7 +185,7 @@ class ConvertJob {
     const temporary = temporaryName(path);
     try {
       await using file = await open(temporary, 'wx', 0o600);
-      await writeSquashfs(file, root, (source) => this.#streams.get(source) as FileBytes);
+      await writeErofs(file, root, (source) => this.#streams.get(source) as FileBytes);
       await file.sync();
       await rename(temporary, path);
     } catch (error) {

@@ -3,7 +3,7 @@
  * headers and small files cheap. It knows nothing of what is in the file.
  */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
-import type { ByteSource } from '../squashfs/data.ts';
+import type { ByteSource } from '../erofs/data.ts';
 import { TarError } from '../tar/header.ts';
 import type { TarBytes } from '../tar/reader.ts';
 

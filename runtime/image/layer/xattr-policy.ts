@@ -1,7 +1,7 @@
 /**
  * Owns the decision which extended attributes of a layer reach its image. Only what a container image can mean is kept:
  * user.* and file capabilities. trusted.overlay.* would let a layer steer overlayfs in the guest, security.* labels
- * belong to the host that made the layer, and squashfs has no place for system.* (ACLs).
+ * belong to the host that made the layer, and system.* (ACLs) is not a container image's.
  */
 import { MAX_XATTR_NAME_BYTES, MAX_XATTR_VALUE_BYTES, MAX_XATTRS_BYTES } from '../limits.ts';
 import { TarError } from '../tar/header.ts';

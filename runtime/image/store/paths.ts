@@ -38,7 +38,7 @@ export class StorePaths {
 
   /** Block image by its key: 64 hexadecimal digits. */
   layer(key: string): string {
-    return join(this.layers, `${key}.squashfs`);
+    return join(this.layers, `${key}.erofs`);
   }
 
   entryList(diffId: Digest): string {

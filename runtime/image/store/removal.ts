@@ -53,7 +53,7 @@ export async function pruneStore(paths: StorePaths): Promise<number> {
     for (const image of await listImages(paths)) {
       needed.add(hexOf(image.id)).add(hexOf(image.manifestDigest));
       for (const layer of image.layers) needed.add(hexOf(layer.digest)).add(`${hexOf(layer.diffId)}.entries.json`);
-      for (const key of image.blocks.keys) needed.add(`${key}.squashfs`);
+      for (const key of image.blocks.keys) needed.add(`${key}.erofs`);
     }
     return (await removeOthers(paths.blobs, needed)) + (await removeOthers(paths.layers, needed));
   });

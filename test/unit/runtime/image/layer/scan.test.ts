@@ -72,7 +72,7 @@ describe('a hostile layer', () => {
     ['has a symlink too long', [{ name: 's', type: '2', link: 't'.repeat(5000) }], /longer than 4095/],
     ['has a whiteout of nothing', [{ name: '.wh.' }], /whiteout names nothing/],
     ['has a whiteout of ..', [{ name: 'a/.wh...' }], /whiteout names nothing/],
-    ['has a large attribute', [xattr('user.big', 65 * 1024)], /attribute user\.big has more than 65536 bytes/],
+    ['has a large attribute', [xattr('user.big', 65 * 1024)], /attribute user\.big has more than 65535 bytes/],
     ['has a long attribute name', [xattr(`user.${'n'.repeat(300)}`, 1)], /more than 255 bytes/],
     [
       'has many attributes',
