@@ -1,11 +1,12 @@
 /**
  * A stream of the bytes port as the shim uses it: awaited writes and an async iteration. What the guest sends ahead is
- * held in one buffer of at most a window, however small its pieces are. It knows neither FIFOs nor sockets.
+ * held, at most one window, in blocks that small pieces share. It knows neither FIFOs nor sockets.
  */
-import { reserve } from '../../agent/protocol/buffer.ts';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
-import { STREAM_WINDOW_BYTES } from '../../agent/protocol/limits.ts';
 import type { MuxStream } from '../../agent/protocol/mux/stream.ts';
+
+/** Small pieces share blocks of this size, so that a window of single bytes is no heap of objects. */
+const BLOCK_BYTES = 16 * 1024;
 
 interface Reader {
   resolve(result: IteratorResult<Uint8Array, undefined>): void;
@@ -14,8 +15,9 @@ interface Reader {
 
 export class ByteStream implements AsyncIterable<Uint8Array> {
   private readonly stream: MuxStream;
-  private buffer: Uint8Array | undefined;
-  private length = 0;
+  /** What came and was not read: blocks in order, the last of them filled up to `lastLength`. */
+  private blocks: Uint8Array[] = [];
+  private lastLength = 0;
   private reader: Reader | undefined;
   private peerEnded = false;
   private error: TskataError | undefined;
@@ -29,8 +31,9 @@ export class ByteStream implements AsyncIterable<Uint8Array> {
     stream.onData = (bytes) => this.receive(bytes);
     stream.onEnd = () => {
       this.peerEnded = true;
-      if (this.length === 0) this.reader?.resolve({ done: true, value: undefined });
-      if (this.length === 0) this.reader = undefined;
+      if (this.blocks.length > 0) return;
+      this.reader?.resolve({ done: true, value: undefined });
+      this.reader = undefined;
     };
     stream.onAbort = (error) => this.fail(error);
   }
@@ -94,8 +97,7 @@ export class ByteStream implements AsyncIterable<Uint8Array> {
     if (this.error) return;
     this.error = error;
     this.ending = true;
-    this.buffer = undefined;
-    this.length = 0;
+    this.blocks = [];
     this.giveUp?.(error);
     this.reader?.reject(error);
     this.reader = undefined;
@@ -108,10 +110,17 @@ export class ByteStream implements AsyncIterable<Uint8Array> {
       this.stream.consumed(bytes.length);
       return;
     }
-    const needed = this.length + bytes.length;
-    this.buffer = reserve(this.buffer, this.length, needed, STREAM_WINDOW_BYTES);
-    this.buffer.set(bytes, this.length);
-    this.length = needed;
+    const last = this.blocks[this.blocks.length - 1];
+    if (last && last.length - this.lastLength >= bytes.length) {
+      last.set(bytes, this.lastLength);
+      this.lastLength += bytes.length;
+      return;
+    }
+    if (last) this.blocks[this.blocks.length - 1] = last.subarray(0, this.lastLength);
+    const block = new Uint8Array(Math.max(bytes.length, BLOCK_BYTES));
+    block.set(bytes);
+    this.blocks.push(block);
+    this.lastLength = bytes.length;
   }
 
   /** The guest's bytes, in pieces of any size, until its end. One reader; leaving the loop early aborts the stream. */
@@ -126,10 +135,9 @@ export class ByteStream implements AsyncIterable<Uint8Array> {
   }
 
   private read(): Promise<IteratorResult<Uint8Array, undefined>> {
-    if (this.buffer && this.length > 0) {
-      const value = this.buffer.subarray(0, this.length);
-      this.buffer = undefined;
-      this.length = 0;
+    const first = this.blocks.shift();
+    if (first) {
+      const value = this.blocks.length === 0 ? first.subarray(0, this.lastLength) : first;
       this.stream.consumed(value.length);
       return Promise.resolve({ done: false, value });
     }
