@@ -3,41 +3,33 @@
  * streams are made by others; here they are put together, each with its undo.
  */
 
-import { type AcceptStream, ProcessIo, type StreamIds } from '../io/process-io.ts';
-import { CONTAINERS, CONTAINERS_CGROUP, NODES } from '../paths.ts';
+import { ProcessIo, type StreamIds } from '../io/process-io.ts';
+import { CONTAINERS_CGROUP } from '../paths.ts';
 import { Code, TskataError } from '../protocol/errors.ts';
-import type { DeviceRule, GuestFile, Resources } from '../protocol/generated/agent.ts';
+import type { GuestFile, Resources } from '../protocol/generated/agent.ts';
 import { Scope } from '../protocol/scope.ts';
-import { attachBpf, BPF_F } from '../sys/bpf.ts';
-import { close, exists, mkdirAll, mknod, open, writeFile } from '../sys/calls.ts';
-import { E } from '../sys/errno.ts';
-import { check } from '../sys/errors.ts';
-import { AT, CLONE, O, S } from '../sys/linux.ts';
-import { makeDevice } from '../sys/structs.ts';
-import { SYS } from '../sys/syscalls.ts';
+import { close, open, writeFile } from '../sys/calls.ts';
+import { CLONE, O, SIG } from '../sys/linux.ts';
 import { Cgroup } from './cgroup/cgroup.ts';
-import { deviceProgram, ownDevices } from './cgroup/device-program.ts';
-import { devicePolicy } from './cgroup/device-rules.ts';
+import { DeviceGuard } from './cgroup/device-guard.ts';
 import { parseFlatKeyed } from './cgroup/stats.ts';
+import type { ContainerTools } from './container-tools.ts';
 import { guestId, mapText } from './ids.ts';
-import type { LaunchTools, SyncHandler } from './launch.ts';
-import { nodePath, withDefaults } from './plan/devices.ts';
-import { EXEC_SYNC, planExec } from './plan/exec.ts';
+import type { SyncHandler } from './launch.ts';
 import type { Filter } from './plan/identity.ts';
 import { CREATED_SYNC, MAP_SYNC, planInit } from './plan/init.ts';
 import { type NamespacePlan, planNamespaces } from './plan/namespaces.ts';
 import type { RootSource } from './plan/rootfs.ts';
-import { translateSeccomp } from './plan/seccomp.ts';
+import { compileFilter, makeDirectories, makeNodes, writeFiles } from './preparation.ts';
 import { Process } from './process.ts';
-import type { BoundFile, ContainerSpec, ProcessSpec } from './spec.ts';
-import { needsUserFiles, type ResolvedUser, resolveUser, withHome } from './user.ts';
-import { readUserFiles, type UserFilesSource } from './user-files.ts';
+import type { ContainerSpec, ProcessSpec } from './spec.ts';
+import { EXEC_TIMEOUT_MS, startExec } from './start-exec.ts';
+import { withHome } from './user.ts';
+import { guestOwner, lookUpUser } from './user-files.ts';
 
-/** Mounts of a container may include shares whose daemon is slow; an exec only joins. */
+/** Mounts of a container may include shares whose daemon is slow. */
 const CREATE_TIMEOUT_MS = 30_000;
-const EXEC_TIMEOUT_MS = 15_000;
 const KILL_TIMEOUT_MS = 10_000;
-const NO_FILES = { passwd: '', group: '' };
 
 /** creating -> created -> running -> stopped; deleting from any of them but creating. */
 export type ContainerPhase = 'creating' | 'created' | 'running' | 'stopped' | 'deleting';
@@ -54,13 +46,6 @@ export interface ContainerInput {
   readonly sharedPidNamespace?: number;
 }
 
-/** What a container needs of the sandbox. */
-export interface ContainerTools extends LaunchTools {
-  readonly accept: AcceptStream;
-  readonly onOom: (containerId: string) => void;
-  readonly onExit: (containerId: string, execId: string, process: Process) => void;
-}
-
 /** A container of the sandbox. */
 export class Container {
   readonly id: string;
@@ -73,7 +58,7 @@ export class Container {
   private readonly execs = new Map<string, Process>();
   private readonly starting = new Set<string>();
   private group: Cgroup | undefined;
-  private devicesFd: number | undefined;
+  private devices: DeviceGuard | undefined;
   private main: Process | undefined;
   private filter: Filter | undefined;
   private cgroupNamespaceFd: number | undefined;
@@ -111,14 +96,21 @@ export class Container {
     const { sys, loop } = this.tools;
     const { spec } = this;
     this.group = this.makeCgroup(input.resources);
-    const directory = this.makeDirectories();
-    const files = this.writeFiles(directory, input.files);
-    this.filter = this.compileFilter();
+    const directory = makeDirectories(sys, this.id, this.scope);
+    const files = writeFiles(sys, directory, input.files, spec, this.scope);
+    if (spec.seccomp !== undefined) this.filter = compileFilter(sys, spec.seccomp);
     const userNamespace = (this.namespaces.cloneFlags & CLONE.NEWUSER) !== 0;
-    const nodeDirectory = userNamespace ? this.makeNodes() : undefined;
+    const nodeDirectory = userNamespace ? makeNodes(sys, spec.devices) : undefined;
     const { path, subpath } = input.rootfs;
-    const user = await this.lookUp(spec.process, { root: path, subpath, cgroupFd: this.group.fd });
-    const io = new ProcessIo(sys, loop, this.tools.accept, input.streams, spec.process.terminal, this.owner(user));
+    const user = await lookUpUser(this.tools, spec.process, { root: path, subpath, cgroupFd: this.group.fd });
+    const io = new ProcessIo(
+      sys,
+      loop,
+      this.tools.accept,
+      input.streams,
+      spec.process.terminal,
+      guestOwner(spec, user),
+    );
     this.scope.add(() => io.close());
     const plan = planInit({
       containerId: this.id,
@@ -141,7 +133,7 @@ export class Container {
     const main = await Process.create(this.tools, {
       plan,
       hold: CREATED_SYNC,
-      oomScoreAdj: spec.process.oomScoreAdj,
+      spec: spec.process,
       io,
       handlers: new Map<string, SyncHandler>([[MAP_SYNC, (child) => this.writeMaps(child.pid)]]),
       wasOomKilled: () => this.noticeOom(),
@@ -182,50 +174,22 @@ export class Container {
     }
     this.starting.add(execId);
     try {
-      const started = await this.launchExec(process, streams);
+      const started = await startExec(this.tools, {
+        process,
+        streams,
+        init: this.init.child,
+        cgroupFd: this.cgroup.fd,
+        joinFlags: this.namespaces.joinFlags,
+        cgroupNamespaceFd: this.cgroupNamespaceFd,
+        filter: this.filter,
+        mappings: this.spec,
+        wasOomKilled: () => this.noticeOom(),
+      });
       this.execs.set(execId, started);
       started.child.onEnd(() => this.tools.onExit(this.id, execId, started));
       return started;
     } finally {
       this.starting.delete(execId);
-    }
-  }
-
-  private async launchExec(spec: ProcessSpec, streams: StreamIds): Promise<Process> {
-    const { sys, loop } = this.tools;
-    const initPidfd = this.init.child.pidfd;
-    const cgroupFd = this.cgroup.fd;
-    const enter = [{ fd: initPidfd, type: CLONE.NEWNS }];
-    const user = await this.lookUp(spec, { root: '/', subpath: '', enter, cgroupFd });
-    const io = new ProcessIo(sys, loop, this.tools.accept, streams, spec.terminal, this.owner(user));
-    try {
-      const plan = planExec({
-        process: spec,
-        identity: user.identity,
-        env: withHome(spec.env, user.home),
-        ...(this.filter === undefined ? {} : { filter: this.filter }),
-        initPidfd,
-        joinFlags: this.namespaces.joinFlags,
-        ...(this.cgroupNamespaceFd === undefined ? {} : { cgroupNamespaceFd: this.cgroupNamespaceFd }),
-        cgroupFd,
-        ...(io.childFds === undefined ? {} : { stdio: io.childFds }),
-      });
-      const process = await Process.create(this.tools, {
-        plan,
-        hold: EXEC_SYNC,
-        oomScoreAdj: spec.oomScoreAdj,
-        io,
-        wasOomKilled: () => this.noticeOom(),
-        timeoutMs: EXEC_TIMEOUT_MS,
-      });
-      await process.start(EXEC_TIMEOUT_MS, this.tools).catch((error: unknown) => {
-        process.close();
-        throw error;
-      });
-      return process;
-    } catch (error) {
-      io.close();
-      throw error;
     }
   }
 
@@ -253,7 +217,7 @@ export class Container {
   }
 
   signalAll(signal: number): void {
-    if (signal === 9) this.cgroup.killAll();
+    if (signal === SIG.KILL) this.cgroup.killAll();
     else this.cgroup.signalAll(signal);
   }
 
@@ -272,7 +236,7 @@ export class Container {
   update(resources: Resources): void {
     if (this.phase !== 'created' && this.phase !== 'running') throw this.wrongPhase('update');
     this.cgroup.apply(resources);
-    if (resources.devices.length > 0) this.applyDevices(this.cgroup, resources.devices);
+    if (resources.devices.length > 0) this.devices?.apply(resources.devices, this.spec.devices);
   }
 
   /** Ends what still runs and undoes everything. Legal in every phase but creating, and for running ones only by force. */
@@ -313,7 +277,9 @@ export class Container {
     const group = new Cgroup(this.tools.sys, this.tools.loop, `${CONTAINERS_CGROUP}/${this.id}`);
     this.scope.add(() => group.remove());
     if (resources !== undefined) group.apply(resources);
-    this.applyDevices(group, resources?.devices ?? []);
+    this.devices = new DeviceGuard(this.tools.sys, group.fd);
+    this.devices.apply(resources?.devices ?? [], this.spec.devices);
+    this.scope.add(() => this.devices?.close());
     const { uidMappings, gidMappings } = this.spec;
     if (this.namespaces.unshareCgroup && uidMappings.length > 0) {
       group.delegate(guestId(uidMappings, 0) ?? 0, guestId(gidMappings, 0) ?? 0);
@@ -321,15 +287,6 @@ export class Container {
     const unwatch = group.watch('memory.events', () => this.noticeOom());
     this.scope.add(unwatch);
     return group;
-  }
-
-  private applyDevices(group: Cgroup, rules: readonly DeviceRule[]): void {
-    const { sys } = this.tools;
-    const program = deviceProgram(devicePolicy(rules, this.spec.devices), ownDevices(sys));
-    const before = this.devicesFd;
-    this.devicesFd = attachBpf(sys, group.fd, program, BPF_F.ALLOW_MULTI, before);
-    if (before !== undefined) close(sys, before);
-    else this.scope.add(() => close(sys, this.devicesFd ?? -1));
   }
 
   /** Whether the kernel has killed a process of the container for memory; tells the sandbox once per kill. */
@@ -342,73 +299,8 @@ export class Container {
     return kills > 0n;
   }
 
-  private makeDirectories(): string {
-    const directory = `${CONTAINERS}/${this.id}`;
-    mkdirAll(this.tools.sys, `${directory}/root`);
-    mkdirAll(this.tools.sys, `${directory}/files`);
-    this.scope.add(() => this.remove(`${directory}/root`, `${directory}/files`, directory));
-    return directory;
-  }
-
-  private remove(...directories: readonly string[]): void {
-    for (const path of directories) this.tools.sys.call(SYS.unlinkat, AT.FDCWD, path, AT.REMOVEDIR);
-  }
-
-  private writeFiles(directory: string, files: readonly GuestFile[]): BoundFile[] {
-    const { sys } = this.tools;
-    const uid = guestId(this.spec.uidMappings, 0) ?? 0;
-    const gid = guestId(this.spec.gidMappings, 0) ?? 0;
-    return files.map(({ destination, content, mode }, index) => {
-      const path = `${directory}/files/${index}`;
-      writeFile(sys, path, content, O.WRONLY | O.CREAT | O.EXCL, (mode === 0 ? 0o644 : mode) & 0o777);
-      this.scope.add(() => {
-        sys.call(SYS.unlinkat, AT.FDCWD, path, 0);
-      });
-      if (uid !== 0 || gid !== 0) check(sys.call(SYS.fchownat, AT.FDCWD, path, uid, gid, 0), 'own', path);
-      return { destination, path };
-    });
-  }
-
-  /** Nodes are shared by all containers: same number, same node. */
-  private makeNodes(): string {
-    const { sys } = this.tools;
-    mkdirAll(sys, NODES);
-    for (const device of withDefaults(this.spec.devices)) {
-      const type = device.type === 'b' ? S.IFBLK : device.type === 'c' ? S.IFCHR : S.IFIFO;
-      try {
-        mknod(sys, nodePath(NODES, device), type | device.mode, makeDevice(device.major, device.minor));
-      } catch (error) {
-        if ((error as { readonly errno?: number }).errno !== E.EEXIST) throw error;
-      }
-    }
-    return NODES;
-  }
-
-  private compileFilter(): Filter | undefined {
-    if (this.spec.seccomp === undefined) return undefined;
-    // The kernel has this file exactly when it runs 32-bit programs.
-    const runs32Bit = exists(this.tools.sys, '/proc/sys/abi/vsyscall32');
-    const { source, flags } = translateSeccomp(this.spec.seccomp, runs32Bit);
-    const bytes = this.tools.sys.seccompCompile(source);
-    if (typeof bytes === 'number') check(bytes, 'compile the seccomp filter');
-    return { bytes: bytes as Uint8Array, flags };
-  }
-
   private writeMaps(pid: number): void {
     writeFile(this.tools.sys, `/proc/${pid}/uid_map`, mapText(this.spec.uidMappings));
     writeFile(this.tools.sys, `/proc/${pid}/gid_map`, mapText(this.spec.gidMappings));
-  }
-
-  private async lookUp(process: ProcessSpec, source: UserFilesSource): Promise<ResolvedUser> {
-    const files = needsUserFiles(process) ? await readUserFiles(this.tools, source) : NO_FILES;
-    return resolveUser(process, files);
-  }
-
-  /** The process's user in guest ids. */
-  private owner(user: ResolvedUser): { readonly uid: number; readonly gid: number } {
-    return {
-      uid: guestId(this.spec.uidMappings, user.identity.uid) ?? 0,
-      gid: guestId(this.spec.gidMappings, user.identity.gid) ?? 0,
-    };
   }
 }

@@ -14,6 +14,8 @@ import type { SpawnPlan } from '../sys/plan.ts';
 import { clockNs, pidfdGetfd } from '../sys/processes.ts';
 import { Launch, type LaunchTools, StepError, type SyncHandler } from './launch.ts';
 import { TERMINAL_SYNC } from './plan/terminal.ts';
+import { applyRlimits } from './rlimits.ts';
+import type { ProcessSpec } from './spec.ts';
 
 /** How a process ended. */
 export interface ProcessExit {
@@ -33,7 +35,7 @@ export interface ProcessStart {
   readonly plan: SpawnPlan;
   /** Name of the sync before the exec. */
   readonly hold: string;
-  readonly oomScoreAdj: number;
+  readonly spec: Pick<ProcessSpec, 'oomScoreAdj' | 'rlimits'>;
   readonly io: ProcessIo;
   readonly handlers?: ReadonlyMap<string, SyncHandler>;
   /** Asked at the end of the process. */
@@ -81,7 +83,8 @@ export class Process {
     });
     handlers.set(start.hold, (child) => {
       // By us, not by the child: in a user namespace it could not come back from the agent's own -1000.
-      writeFile(tools.sys, `/proc/${child.pid}/oom_score_adj`, String(start.oomScoreAdj));
+      writeFile(tools.sys, `/proc/${child.pid}/oom_score_adj`, String(start.spec.oomScoreAdj));
+      applyRlimits(tools.sys, child.pid, start.spec.rlimits);
     });
     const launch = new Launch(tools, start.plan, handlers, start.hold);
     start.io.spawned();

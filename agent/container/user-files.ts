@@ -6,17 +6,40 @@ import { close, fcntl, pipe2, setNonBlocking } from '../sys/calls.ts';
 import { E } from '../sys/errno.ts';
 import { EPOLL, F } from '../sys/linux.ts';
 import { concat, text } from '../sys/structs.ts';
+import { guestId } from './ids.ts';
 import { type LaunchTools, runPlan } from './launch.ts';
 import { type LookupInput, MAX_USER_FILE_BYTES, planLookup } from './plan/lookup.ts';
-import type { UserFiles } from './user.ts';
+import type { ContainerSpec, ProcessSpec } from './spec.ts';
+import { needsUserFiles, type ResolvedUser, resolveUser, type UserFiles } from './user.ts';
 
 const LOOKUP_TIMEOUT_MS = 10_000;
+const NO_FILES: UserFiles = { passwd: '', group: '' };
 
 /** Where to look. */
 export type UserFilesSource = Omit<LookupInput, 'passwdFd' | 'groupFd'>;
 
+/** The process's user, looked up in the files of the container when that is needed. Throws UserError. */
+export async function lookUpUser(
+  tools: LaunchTools,
+  process: ProcessSpec,
+  source: UserFilesSource,
+): Promise<ResolvedUser> {
+  return resolveUser(process, needsUserFiles(process) ? await readUserFiles(tools, source) : NO_FILES);
+}
+
+/** That user in guest ids. */
+export function guestOwner(
+  mappings: Pick<ContainerSpec, 'uidMappings' | 'gidMappings'>,
+  { identity }: ResolvedUser,
+): { readonly uid: number; readonly gid: number } {
+  return {
+    uid: guestId(mappings.uidMappings, identity.uid) ?? 0,
+    gid: guestId(mappings.gidMappings, identity.gid) ?? 0,
+  };
+}
+
 /** Reads both files; a missing one is empty. Rejects at the deadline. */
-export async function readUserFiles(tools: LaunchTools, source: UserFilesSource): Promise<UserFiles> {
+async function readUserFiles(tools: LaunchTools, source: UserFilesSource): Promise<UserFiles> {
   const passwd = openPipe(tools);
   const group = openPipe(tools);
   const passwdText = drain(tools, passwd[0]);

@@ -6,8 +6,8 @@
 import { parsePropagation } from '../container/plan/mount-options.ts';
 import { isMountType } from '../container/plan/mounts.ts';
 import { isNamespaceName } from '../container/plan/namespaces.ts';
-import { isRlimit } from '../container/plan/rlimits.ts';
 import { isNamespacedSysctl, isSysctlKey } from '../container/plan/sysctl.ts';
+import { isRlimit } from '../container/rlimits.ts';
 import type {
   Capabilities,
   ContainerSpec,

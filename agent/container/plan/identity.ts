@@ -1,16 +1,15 @@
 /**
- * Owns what makes a prepared child the process that was asked for: limits, privileges, filter, user, capabilities,
+ * Owns what makes a prepared child the process that was asked for: directory, privileges, filter, user, capabilities,
  * in the one order that works. Shared by a container's init and by exec. Knows nothing of mounts.
  */
 
-import { PR } from '../../sys/linux.ts';
+import { IOCTL, PR } from '../../sys/linux.ts';
 import type { SlotRef } from '../../sys/plan.ts';
 import { words32 } from '../../sys/structs.ts';
 import { SYS } from '../../sys/syscalls.ts';
 import type { Identity, ProcessSpec } from '../spec.ts';
 import type { PlanBuilder } from './builder.ts';
 import { boundingSteps, capabilitySteps } from './capabilities.ts';
-import { rlimitSteps } from './rlimits.ts';
 
 /** Directories that are searched when the environment names none. */
 const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
@@ -43,7 +42,7 @@ export function becomeNamespaceRoot(plan: PlanBuilder): void {
   plan.call('become user 0 of the user namespace', SYS.setresuid, [0, 0, 0]);
 }
 
-/** Everything from the limits to the exec. */
+/** Everything from the working directory to the exec. */
 export function finishSteps(plan: PlanBuilder, finish: Finish): void {
   const { process, identity, filter } = finish;
   if (finish.cwd === undefined) {
@@ -53,8 +52,7 @@ export function finishSteps(plan: PlanBuilder, finish: Finish): void {
   }
   plan.steps.push({ op: 'stdio', fds: finish.stdio, label: 'set standard streams' });
   // A controlling terminal is taken by the session leader itself, once it is descriptor 0.
-  if (process.terminal) plan.call('take the controlling terminal', SYS.ioctl, [0, 0x540e, 0]);
-  rlimitSteps(plan, process.rlimits);
+  if (process.terminal) plan.call('take the controlling terminal', SYS.ioctl, [0, IOCTL.TIOCSCTTY, 0]);
   if (process.noNewPrivileges) {
     plan.call('set no_new_privs', SYS.prctl, [PR.SET_NO_NEW_PRIVS, 1, 0, 0, 0]);
   } else if (filter !== undefined) {

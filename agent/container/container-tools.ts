@@ -1,0 +1,10 @@
+/** Owns nothing: names what a container needs of the sandbox that holds it. */
+import type { AcceptStream } from '../io/process-io.ts';
+import type { LaunchTools } from './launch.ts';
+import type { Process } from './process.ts';
+
+export interface ContainerTools extends LaunchTools {
+  readonly accept: AcceptStream;
+  readonly onOom: (containerId: string) => void;
+  readonly onExit: (containerId: string, execId: string, process: Process) => void;
+}
