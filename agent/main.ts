@@ -3,6 +3,7 @@
  * whatever reason, the kernel panics, and the host learns it.
  */
 import { consoleLog, type Log } from './boot/log.ts';
+import { limitReserve } from './boot/memory.ts';
 import { makeCgroups, makeMounts } from './boot/mounts.ts';
 import { openPorts } from './boot/ports.ts';
 import { Uevents } from './boot/uevents.ts';
@@ -79,6 +80,7 @@ function main(): void {
   reboot(sys, RB.DISABLE_CAD);
   raiseDescriptorLimit(sys, MAX_DESCRIPTORS);
   writeFile(sys, '/proc/self/oom_score_adj', OOM_SCORE_ADJ);
+  limitReserve(sys);
   makeCgroups(sys);
   bringUpLoopback(sys);
   serve(startedNs, log).catch(die);
