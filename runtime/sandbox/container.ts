@@ -21,6 +21,8 @@ import { within } from './step.ts';
 const EXECS_END_MS = 1_000;
 const SIGKILL = 9;
 const QUICK = { timeoutMs: QUICK_CALL_MS };
+/** The agent did not say no: it said nothing. */
+const UNANSWERED: ReadonlySet<Code> = new Set([Code.DeadlineExceeded, Code.Unavailable, Code.DataLoss]);
 
 /** What a container is made of. */
 export interface ContainerParts {
@@ -141,9 +143,8 @@ export class Container {
       const error = TskataError.from(caught);
       if (error.code === Code.NotFound) throw new TskataError(Code.NotFound, 'process already finished');
       // A guest in which nothing can be killed any more holds its containers for ever: it goes as a whole.
-      if (error.code === Code.DeadlineExceeded && signal === SIGKILL)
-        machine.fail('the agent did not carry out a kill');
-      else throw error;
+      if (signal !== SIGKILL || !UNANSWERED.has(error.code)) throw error;
+      machine.fail('the agent did not carry out a kill');
     }
   }
 
