@@ -135,6 +135,9 @@ export function disk(layout: Layout, part: DiskPart): Part[] {
     { kind: 'blockdev', value: { driver: 'raw', 'node-name': `${id}-raw`, file: `${id}-file`, ...common } },
     virtio('virtio-blk', id, diskPlace(layout, part.slot), {
       drive: `${id}-raw`,
+      // A full disk of the host is an I/O error for whoever writes; QEMU would stop the whole machine instead.
+      werror: 'report',
+      rerror: 'report',
       'num-queues': Math.min(part.vcpus, 4),
       'queue-size': 256,
     }),

@@ -36,6 +36,9 @@ export interface Examination {
 }
 
 const GIB = 1024 ** 3;
+/** Range of the shim (shim/keeper.ts). */
+const FIRST_UID = 200_000;
+const UID_COUNT = 65_536;
 /** Layers and scratch disks of a few images. */
 const MIN_LIB_FREE_GIB = 2;
 /** A guest of the default size, its page tables and QEMU. */
@@ -64,6 +67,7 @@ export async function examineHost(options: DoctorOptions): Promise<Examination> 
     spaceCheck('room for images', options.libRoot),
     memoryCheck(),
     rootCheck(),
+    usersCheck(),
   ]);
   return { accelerator: machine.accelerator, checks: [...machine.checks, ...others] };
 }
@@ -168,6 +172,30 @@ function rootCheck(): Promise<Check> {
   const uid = process.getuid?.();
   if (uid === 0) return Promise.resolve({ name: 'user', state: 'ok', fact: 'root' });
   return Promise.resolve(problem('user', `uid ${uid}`, 'run as root: namespaces, mounts and users need it'));
+}
+
+/** Sandboxes take users from a range that nobody else may have. */
+async function usersCheck(): Promise<Check> {
+  const name = 'users of sandboxes';
+  const range = `${FIRST_UID} to ${FIRST_UID + UID_COUNT - 1}`;
+  const [passwd, subuid] = await Promise.all(
+    ['/etc/passwd', '/etc/subuid'].map((file) => readFile(file, 'utf8').catch(() => '')),
+  );
+  const single = (passwd ?? '').split('\n').map((line) => line.split(':'));
+  const ranges = (subuid ?? '').split('\n').map((line) => line.split(':'));
+  const taken = [
+    ...single.filter((fields) => overlaps(Number(fields[2]), 1)).map(([user]) => `user ${user}`),
+    ...ranges
+      .filter((fields) => overlaps(Number(fields[1]), Number(fields[2])))
+      .map(([user]) => `/etc/subuid of ${user}`),
+  ];
+  if (taken.length === 0) return { name, state: 'ok', fact: range };
+  const fact = `${range} overlap with ${taken.slice(0, 3).join(', ')}`;
+  return { name, state: 'note', fact, cure: 'move the other users: the same number would be the same user' };
+}
+
+function overlaps(first: number, count: number): boolean {
+  return first < FIRST_UID + UID_COUNT && first + count > FIRST_UID;
 }
 
 function problem(name: string, fact: string, cure: string): Check {

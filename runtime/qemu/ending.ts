@@ -14,6 +14,7 @@ export interface Cause {
 
 const PANIC_WORDS = /Kernel panic - not syncing: (.{1,200})/;
 const SIGNAL_BASE = 128;
+const KILL = 9;
 
 /** Collects what is known of an ending and settles once. */
 export class Ending {
@@ -79,7 +80,8 @@ function causeOfStatus(status: number, stderr: LineTail): Cause {
   if (status === -1) return { cause: 'helper-died', message: 'the helper that held QEMU died' };
   if (status > SIGNAL_BASE) {
     const signal = status - SIGNAL_BASE;
-    return { cause: 'killed', message: `QEMU was ended by signal ${signal}` };
+    const hint = signal === KILL ? '; if nobody sent it, the host ran out of memory (see its kernel log)' : '';
+    return { cause: 'killed', message: `QEMU was ended by signal ${signal}${hint}` };
   }
   const words = said === undefined ? '' : `: ${said}`;
   return { cause: 'failed', message: `QEMU exited with status ${status}${words}` };

@@ -176,7 +176,8 @@ describe('a running machine', () => {
     process.kill(vm.qemuPid, KILL);
     const end = await vm.ended;
     expect(performance.now() - begun).toBeLessThan(500);
-    expect(end).toMatchObject({ cause: 'killed', message: 'QEMU was ended by signal 9' });
+    expect(end.cause).toBe('killed');
+    expect(end.message).toMatch(/^QEMU was ended by signal 9;/);
     await expect(vm.pause()).rejects.toThrow(/pause: the machine has ended/);
     await vm.stop();
     await vm.stop();
