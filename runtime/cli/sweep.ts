@@ -34,7 +34,7 @@ async function sweepOne(context: CliContext, record: ContainerRecord): Promise<S
   const files = containerFiles(context, record.id);
   try {
     await run(
-      join(context.programs, '../bin/containerd-shim-tskata-v2'),
+      join(context.programs, 'containerd-shim-tskata-v2'),
       ['-namespace', context.namespace, '-id', record.id, '-address', '', '-bundle', record.bundle, 'delete'],
       {
         timeoutMs: DELETE_DEADLINE_MS,

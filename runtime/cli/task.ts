@@ -150,7 +150,7 @@ export class Task {
 export async function startTask(context: CliContext, id: string, bundle: string): Promise<Task> {
   const debug = context.debug ? ['-debug'] : [];
   const { stdout } = await run(
-    join(context.programs, '../bin/containerd-shim-tskata-v2'),
+    join(context.programs, 'containerd-shim-tskata-v2'),
     ['-namespace', context.namespace, '-id', id, '-address', '', ...debug, 'start'],
     {
       cwd: bundle,
