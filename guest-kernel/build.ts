@@ -6,7 +6,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { acquireBuildLock } from './build-lock.ts';
 import { type BuildRecord, compileKernel, RESULT_FILES } from './compile.ts';
 import { cacheFolder, cacheKey, type KernelInputs, readKernelInputs } from './inputs.ts';
@@ -85,7 +85,7 @@ async function buildInto(folder: string, key: string, inputs: KernelInputs, prog
     if (other !== undefined) return other;
     const parent = join(folder, '..');
     await mkdir(parent, { recursive: true });
-    if (lock !== undefined) await removeLeftovers(parent, basename(folder));
+    if (lock !== undefined) await removeLeftovers(parent, key);
     const work = `${folder}${WORK_MARK}${randomUUID()}`;
     const result = join(work, 'result');
     try {
@@ -114,10 +114,16 @@ async function publish(result: string, folder: string): Promise<void> {
   }
 }
 
-/** A killed builder leaves its tree, more than a gigabyte; whoever holds the lock of a key may remove it. */
-async function removeLeftovers(parent: string, name: string): Promise<void> {
-  const leftovers = (await readdir(parent)).filter((entry) => entry.startsWith(`${name}${WORK_MARK}`));
-  await Promise.all(leftovers.map((entry) => rm(join(parent, entry), { recursive: true, force: true })));
+/** A killed builder leaves its tree, more than a gigabyte. Whoever holds the lock of a key may remove that key's. */
+async function removeLeftovers(parent: string, ownKey: string): Promise<void> {
+  for (const entry of await readdir(parent)) {
+    const [key = '', random] = entry.split(WORK_MARK);
+    if (random === undefined) continue;
+    const lock = key === ownKey ? undefined : await acquireBuildLock(key, 0, () => {});
+    if (key !== ownKey && lock === undefined) continue; // its builder is alive
+    await rm(join(parent, entry), { recursive: true, force: true });
+    await lock?.release();
+  }
 }
 
 if (import.meta.main) {
