@@ -44,7 +44,7 @@ export interface CallOptions {
 }
 
 /** What a handler learns beside its request. */
-export interface CallContext {
+interface CallContext {
   /** Aborted at the deadline, when the client is gone, and at a reset. */
   readonly signal: CancelSignal;
   readonly metadata: ReadonlyMap<string, string>;
