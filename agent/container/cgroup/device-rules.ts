@@ -39,7 +39,7 @@ const allow = (type: 'b' | 'c', major: number, minor: number, access: number): R
   access,
 });
 
-/** What every container may use: any mknod, the default devices, its own terminals, /dev/net/tun. */
+/** What every container may use: any mknod, the default devices, its own terminals. */
 const DEFAULTS: readonly Rule[] = [
   allow('c', -1, -1, ACCESS.mknod),
   allow('b', -1, -1, ACCESS.mknod),
