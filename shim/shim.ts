@@ -14,6 +14,7 @@ import { TtrpcServer } from '../agent/protocol/ttrpc/server.ts';
 import type { Logger } from '../runtime/host/log.ts';
 import { socketChannel } from '../runtime/host/socket-channel.ts';
 import { readOptions } from '../runtime/sandbox/config.ts';
+import type { Container } from '../runtime/sandbox/container.ts';
 import type { SandboxEvent } from '../runtime/sandbox/events.ts';
 import { Sandbox, type SandboxParts } from '../runtime/sandbox/sandbox.ts';
 import type { SandboxConfig } from '../runtime/sandbox/sandbox-machine.ts';
@@ -117,7 +118,10 @@ export class Shim {
   #serve(socket: Socket): void {
     const { clock, log } = this.#parts;
     this.#sockets.add(socket);
-    socket.once('close', () => this.#sockets.delete(socket));
+    socket.once('close', () => {
+      this.#sockets.delete(socket);
+      this.#endAbandoned();
+    });
     const channel = socketChannel(socket);
     const server = new TtrpcServer(new ChannelPipe(channel, MAX_TTRPC_MESSAGE_BYTES), this.#bindings, clock, {
       onCall: (method, durationMs, code, message) => {
@@ -149,6 +153,7 @@ export class Shim {
       'exit' in event ? { status: event.exit.status, oomKilled: event.exit.oomKilled, reason: event.exit.reason } : {};
     log.info('transition', { event: event.type, container: event.container.id, process, ...exit });
     if (event.type === 'exited' && event.process === event.container.init) this.#exited(event);
+    if (event.type === 'created' || event.type === 'exited') this.#endAbandoned();
     if (event.type === 'deleted' && event.process === event.container.init && this.#shutdown === undefined) {
       this.#cancelIdle = this.#arm(IDLE_MS);
     }
@@ -158,12 +163,28 @@ export class Shim {
   #exited(event: SandboxEvent & { type: 'exited' }): void {
     const { detached } = readOptions(event.container.spec.annotations ?? {});
     if (detached === undefined) return;
-    this.#forget = detached === 'remove';
     const container = this.sandbox.container(event.container.id);
-    void container.init.exited
-      .then(() => container.lock.run(() => this.sandbox.delete(container.id)))
-      .catch((error) => this.#parts.log.warn('detached container not deleted', { error: String(error) }))
-      .then(() => this.shutdown('the detached container has ended'));
+    void container.init.exited.then(() => this.#endFor(container, detached, 'the detached container has ended'));
+  }
+
+  /** A caller that waits stays connected: with no client left, nobody will start or delete what does not run. */
+  #endAbandoned(): void {
+    if (this.#sockets.size > 0 || this.#shutdown !== undefined) return;
+    for (const container of this.sandbox.containers) {
+      const { abandoned } = readOptions(container.spec.annotations ?? {});
+      const { name } = container.init.status;
+      if (abandoned === undefined || name === 'running' || name === 'starting') continue;
+      void this.#endFor(container, abandoned, 'the caller of the container went away');
+    }
+  }
+
+  /** Deletes a container in its caller's place and ends. */
+  async #endFor(container: Container, fate: 'keep' | 'remove', reason: string): Promise<void> {
+    this.#forget = fate === 'remove';
+    await container.lock
+      .run(() => this.sandbox.delete(container.id))
+      .catch((error) => this.#parts.log.warn('container not deleted', { error: String(error) }));
+    await this.shutdown(reason);
   }
 
   #arm(timeMs: number): () => void {

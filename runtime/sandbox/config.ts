@@ -30,6 +30,8 @@ export interface SandboxOptions {
   readonly logFile?: { readonly path: string; readonly maxBytes: number };
   /** Set: nobody will call Delete, the sandbox ends with its container; what becomes of its record and log. */
   readonly detached?: 'keep' | 'remove';
+  /** Set: the same once no client is connected any more and the container does not run. */
+  readonly abandoned?: 'keep' | 'remove';
   readonly memoryMib?: number;
   readonly vcpus?: number;
 }
@@ -63,12 +65,9 @@ const KNOWN = new Set<string>([
   names.STOP_SIGNAL,
   names.STOP_TIMEOUT,
   names.DETACHED,
+  names.ABANDONED,
   names.SANDBOX_MEMORY,
   names.SANDBOX_VCPUS,
-  // What the command line notes for itself.
-  'io.tskata.name',
-  'io.tskata.stop-signal',
-  'io.tskata.stop-timeout',
 ]);
 
 /** Reads the annotations of a configuration. Throws InvalidArgument naming the annotation. */
@@ -81,6 +80,7 @@ export function readOptions(annotations: Readonly<Record<string, string>>): Sand
   const path = value(names.LOG_PATH);
   if (path !== undefined && !isAbsolute(path)) throw refused(names.LOG_PATH, 'not an absolute path');
   const detached = value(names.DETACHED);
+  const abandoned = value(names.ABANDONED);
   const memoryMib = integer(names.SANDBOX_MEMORY, value(names.SANDBOX_MEMORY), MIN_MEMORY_MIB, MAX_MEMORY_MIB);
   const vcpus = integer(names.SANDBOX_VCPUS, value(names.SANDBOX_VCPUS), 1, MAX_VCPUS);
   const maxBytes =
@@ -93,6 +93,7 @@ export function readOptions(annotations: Readonly<Record<string, string>>): Sand
     },
     ...(path === undefined ? {} : { logFile: { path, maxBytes } }),
     ...(detached === undefined ? {} : { detached: oneOf(names.DETACHED, detached, ['keep', 'remove']) }),
+    ...(abandoned === undefined ? {} : { abandoned: oneOf(names.ABANDONED, abandoned, ['keep', 'remove']) }),
     ...(memoryMib === undefined ? {} : { memoryMib }),
     ...(vcpus === undefined ? {} : { vcpus }),
   };
@@ -156,7 +157,7 @@ function published(text: string | undefined): PublishedPort[] {
       hostPort,
       containerPort,
       ...rest
-    } = (typeof item === 'object' ? item : {}) as Record<string, unknown>;
+    } = (typeof item === 'object' && item !== null ? item : {}) as Record<string, unknown>;
     const unknown = Object.keys(rest)[0];
     if (unknown !== undefined) throw refused(names.PUBLISH, `unknown field '${unknown}'`);
     if (typeof hostIp !== 'string' || (hostIp !== '' && isIP(hostIp) === 0))

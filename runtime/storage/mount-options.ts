@@ -55,34 +55,52 @@ const NUMBER = /^[0-9]{1,20}$/;
 const OCTAL = /^[0-7]{1,4}$/;
 const SIZE = /^[0-9]{1,20}[kKmMgG%]?$/;
 
-const VALUES: Readonly<Record<string, Readonly<Record<string, RegExp>>>> = {
-  tmpfs: {
-    size: SIZE,
-    mode: OCTAL,
-    uid: NUMBER,
-    gid: NUMBER,
-    nr_inodes: SIZE,
-    nr_blocks: SIZE,
-    huge: /^(never|always|within_size|advise)$/,
-  },
-  devpts: { mode: OCTAL, ptmxmode: OCTAL, uid: NUMBER, gid: NUMBER, max: NUMBER },
-  proc: { hidepid: /^[0-9a-z]{1,12}$/, gid: NUMBER, subset: /^pid$/ },
-};
-const TYPE_FLAGS: Readonly<Record<string, readonly string[]>> = {
-  devpts: ['newinstance'],
-  cgroup: ['nsdelegate', 'memory_recursiveprot'],
-  cgroup2: ['nsdelegate', 'memory_recursiveprot'],
-};
+const VALUES: ReadonlyMap<string, ReadonlyMap<string, RegExp>> = new Map([
+  [
+    'tmpfs',
+    new Map([
+      ['size', SIZE],
+      ['mode', OCTAL],
+      ['uid', NUMBER],
+      ['gid', NUMBER],
+      ['nr_inodes', SIZE],
+      ['nr_blocks', SIZE],
+      ['huge', /^(never|always|within_size|advise)$/],
+    ]),
+  ],
+  [
+    'devpts',
+    new Map([
+      ['mode', OCTAL],
+      ['ptmxmode', OCTAL],
+      ['uid', NUMBER],
+      ['gid', NUMBER],
+      ['max', NUMBER],
+    ]),
+  ],
+  [
+    'proc',
+    new Map([
+      ['hidepid', /^[0-9a-z]{1,12}$/],
+      ['gid', NUMBER],
+      ['subset', /^pid$/],
+    ]),
+  ],
+]);
+const TYPE_FLAGS: ReadonlyMap<string, readonly string[]> = new Map([
+  ['devpts', ['newinstance']],
+  ['cgroup', ['nsdelegate', 'memory_recursiveprot']],
+  ['cgroup2', ['nsdelegate', 'memory_recursiveprot']],
+]);
 
 /** Returns the options that the guest gets. Throws InvalidArgument naming the option; `where` is its JSON path. */
 export function checkMountOptions(type: string, options: readonly string[], where: string): string[] {
   return options.filter((option) => {
     // SELinux and id-mapping options have no meaning in the guest's own kernel; containerd adds the first by itself.
     if (option === '' || option.startsWith('context=')) return false;
-    if (FLAGS.has(option) || (TYPE_FLAGS[type] ?? []).includes(option)) return true;
-    const [name = '', value = ''] = split(option);
-    if (Object.hasOwn(VALUES, type) && Object.hasOwn(VALUES[type] ?? {}, name) && VALUES[type]?.[name]?.test(value))
-      return true;
+    if (FLAGS.has(option) || TYPE_FLAGS.get(type)?.includes(option)) return true;
+    const [name, value] = split(option);
+    if (VALUES.get(type)?.get(name)?.test(value)) return true;
     throw new TskataError(Code.InvalidArgument, `${where}: mount option '${option}' is not known for type '${type}'`);
   });
 }

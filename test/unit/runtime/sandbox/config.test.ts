@@ -1,0 +1,138 @@
+import { describe, expect, test } from 'vitest';
+import { ContainerSpec } from '../../../../agent/protocol/generated/agent.ts';
+import type { Spec } from '../../../../runtime/oci/spec.ts';
+import { parseSpec } from '../../../../runtime/oci/validate.ts';
+import { machineSize, readOptions } from '../../../../runtime/sandbox/config.ts';
+import { containerSpecMessage } from '../../../../runtime/sandbox/container-spec.ts';
+import { int64, uint64 } from '../../../../runtime/sandbox/wide-int.ts';
+
+function spec(more: object = {}): Spec {
+  return parseSpec('config.json', { ociVersion: '1.1.0', process: { args: ['x'], cwd: '/' }, ...more });
+}
+
+describe('annotations', () => {
+  test('what is allowed is read', () => {
+    expect(
+      readOptions({
+        'io.tskata.network': 'user',
+        'io.tskata.publish': '[{"hostIp":"127.0.0.1","hostPort":0,"containerPort":80}]',
+        'io.tskata.dns': '["1.1.1.1","::1"]',
+        'io.tskata.log.path': '/log',
+        'io.tskata.detached': 'remove',
+        'io.tskata.sandbox.memory': '256',
+        'io.kubernetes.pod.name': 'ignored',
+      }),
+    ).toEqual({
+      network: {
+        mode: 'user',
+        publish: [{ hostIp: '127.0.0.1', hostPort: 0, containerPort: 80 }],
+        nameServers: ['1.1.1.1', '::1'],
+      },
+      logFile: { path: '/log', maxBytes: 10 * 1024 * 1024 },
+      detached: 'remove',
+      memoryMib: 256,
+    });
+  });
+
+  test.each([
+    ['io.tskata.netwrok', 'user', 'unknown annotation'],
+    ['io.tskata.network', 'host', "'host' is none of none, user"],
+    ['io.tskata.publish', '[{"hostPort":70000,"containerPort":1}]', '70000 is not a port'],
+    ['io.tskata.publish', '[{"hostPort":1,"containerPort":1,"proto":"udp"}]', "unknown field 'proto'"],
+    ['io.tskata.publish', '[null]', 'undefined is not a port'],
+    ['io.tskata.dns', '["example.org"]', 'not an IP address'],
+    ['io.tskata.log.path', 'relative', 'not an absolute path'],
+    ['io.tskata.sandbox.memory', '12GB', 'not a number from'],
+    ['io.tskata.sandbox.vcpus', '0', 'not a number from'],
+  ])('%s=%s is refused', (name, value, why) => {
+    expect(() => readOptions({ [name]: value })).toThrow(why);
+    expect(() => readOptions({ [name]: value })).toThrow(name);
+  });
+});
+
+describe('the size of a machine', () => {
+  const size = (resources: object, annotations = {}) =>
+    machineSize(spec({ linux: { resources } }), readOptions(annotations));
+
+  test('holds what the container may use, and is never below the default', () => {
+    expect(size({})).toEqual({ memoryMib: 512, vcpus: 1 });
+    expect(size({ memory: { limit: 2 ** 30 } })).toEqual({ memoryMib: 1024 + 128, vcpus: 1 });
+    expect(size({ memory: { limit: 2 ** 20 } }).memoryMib).toBe(512);
+    expect(size({ memory: { limit: 2 ** 63 } }).memoryMib).toBe(512);
+    expect(size({ memory: { limit: -1 } }).memoryMib).toBe(512);
+  });
+
+  test('a limit on CPU alone keeps the memory', () => {
+    expect(size({ cpu: { quota: 250_000, period: 100_000 } })).toEqual({ memoryMib: 512, vcpus: 3 });
+    expect(size({ cpu: { quota: -1 } }).vcpus).toBe(1);
+  });
+
+  test('annotations decide', () => {
+    expect(
+      size({ memory: { limit: 2 ** 30 } }, { 'io.tskata.sandbox.memory': '200', 'io.tskata.sandbox.vcpus': '2' }),
+    ).toEqual({
+      memoryMib: 200,
+      vcpus: 2,
+    });
+  });
+});
+
+describe('what the agent is told', () => {
+  test('every field of the configuration that it needs, exact to 64 bits', () => {
+    const message = ContainerSpec.decode(
+      ContainerSpec.encode(
+        containerSpecMessage(
+          spec({
+            hostname: 'h',
+            process: {
+              args: ['sh', '-c', 'x'],
+              cwd: '/w',
+              env: ['A=b'],
+              user: { uid: 1, gid: 2, additionalGids: [3], umask: 0o27 },
+              rlimits: [{ type: 'RLIMIT_NOFILE', soft: 1024, hard: 2 ** 64 }],
+              capabilities: { bounding: ['CAP_KILL'] },
+              noNewPrivileges: true,
+              oomScoreAdj: -5,
+            },
+            linux: {
+              namespaces: [
+                { type: 'pid' },
+                { type: 'network' },
+                { type: 'ipc', path: '/proc/1/ns/ipc' },
+                { type: 'mount' },
+              ],
+              resources: { memory: { limit: 2 ** 53 }, pids: { limit: 0 }, devices: [{ allow: false, access: 'rwm' }] },
+              sysctl: { 'net.ipv4.ip_forward': '1' },
+              seccomp: {
+                defaultAction: 'SCMP_ACT_ERRNO',
+                syscalls: [
+                  {
+                    names: ['read'],
+                    action: 'SCMP_ACT_ALLOW',
+                    args: [{ index: 0, value: 2 ** 32, op: 'SCMP_CMP_EQ' }],
+                  },
+                ],
+              },
+            },
+          }),
+          { mounts: [], files: [] },
+        ),
+      ),
+    );
+    expect(message.process).toMatchObject({ user: { uid: 1, umask: 0o27 }, noNewPrivileges: true, oomScoreAdj: -5 });
+    expect(message.process?.rlimits).toEqual([{ type: 'RLIMIT_NOFILE', soft: 1024n, hard: 2n ** 64n - 1n }]);
+    // A namespace of the host, and the network, are the sandbox's in the guest.
+    expect(message.namespaces).toEqual(['pid', 'mount']);
+    expect(message.resources).toMatchObject({ memoryLimit: 2n ** 53n, pidsLimit: 0n, cpuShares: undefined });
+    expect(message.resources?.devices).toEqual([{ allow: false, type: 'a', major: -1n, minor: -1n, access: 'rwm' }]);
+    expect(message.seccomp?.syscalls[0]?.args[0]).toMatchObject({ value: 2n ** 32n, op: 'SCMP_CMP_EQ' });
+    expect(message.sysctls).toEqual(new Map([['net.ipv4.ip_forward', '1']]));
+  });
+
+  test('numbers that mean "unlimited" come back into range', () => {
+    expect(uint64(2 ** 64)).toBe(2n ** 64n - 1n);
+    expect(int64(2 ** 63)).toBe(2n ** 63n - 1n);
+    expect(int64(-(2 ** 63))).toBe(-(2n ** 63n));
+    expect(uint64(2 ** 53 + 2)).toBe(2n ** 53n + 2n);
+  });
+});
