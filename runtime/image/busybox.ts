@@ -14,7 +14,7 @@ import type { ImageStore, NamedImage } from './image-store.ts';
 import { MediaType } from './manifest.ts';
 import { writeBlob } from './store/blobs.ts';
 
-export const BUSYBOX_NAME = 'busybox:latest';
+const BUSYBOX_NAME = 'busybox:latest';
 
 const BINARY = '/bin/busybox';
 const LIST_TIMEOUT_MS = 10_000;

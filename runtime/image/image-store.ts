@@ -181,7 +181,7 @@ export class ImageStore {
       return { id: image.id, layers, layerType: LAYER_TYPE, config: image.config, release };
     } catch (error) {
       await release();
-      throw error;
+      throw this.#explained(error);
     }
   }
 
@@ -267,9 +267,19 @@ export class ImageStore {
     const release = await this.#takeLease();
     try {
       return await work();
+    } catch (error) {
+      throw this.#explained(error);
     } finally {
       await release();
     }
+  }
+
+  /** A full disk says nothing of images by itself. */
+  #explained(error: unknown): unknown {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined;
+    if (code !== 'ENOSPC' && code !== 'EDQUOT') return error;
+    const message = `store image - ${this.paths.root} - the disk is full - free some space, \`tskata rmi\` and \`tskata gc\` help`;
+    return new TskataError(Code.ResourceExhausted, message, error);
   }
 
   /** First the lease, then the look at a removal under way: whichever of the two comes second sees the other. */

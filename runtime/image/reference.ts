@@ -19,7 +19,7 @@ export interface Reference {
 /** Where an image is copied from. */
 export type ImageSource = RegistrySource | ArchiveSource;
 
-export interface RegistrySource {
+interface RegistrySource {
   readonly transport: 'docker';
   readonly reference: Reference;
 }

@@ -4,20 +4,20 @@
  */
 
 import { constants } from 'node:fs';
-import { copyFile, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { copyFile, type FileHandle, mkdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import { run } from '../host/process.ts';
 import { Json } from './json.ts';
-import { temporaryName, writeFileAtomically } from './store/files.ts';
+import { temporaryName, withFile, writeFileAtomically } from './store/files.ts';
 import { withLock } from './store/lock.ts';
 import { StorePaths } from './store/paths.ts';
 import { withWorkplace } from './workplace.ts';
 
 const MIB = 1024 * 1024;
 /** A smaller ext4 has no room for its own tables and a little more. */
-export const MIN_SCRATCH_BYTES = 16 * MIB;
-export const MAX_SCRATCH_BYTES = 16 * 1024 * 1024 * MIB;
+const MIN_SCRATCH_BYTES = 16 * MIB;
+const MAX_SCRATCH_BYTES = 16 * 1024 * 1024 * MIB;
 /** Directories that the guest's overlay wants on the disk. */
 const OVERLAY_DIRECTORIES = ['upper', 'work'];
 /** Changes whenever templates would be made differently. */
@@ -79,13 +79,12 @@ async function makeTemplate(paths: StorePaths, template: string, size: number): 
       for (const name of OVERLAY_DIRECTORIES) await mkdir(join(content, name), { recursive: true, mode: 0o755 });
       const temporary = temporaryName(template);
       try {
-        await using file = await open(temporary, 'wx', 0o600);
-        await file.truncate(size);
+        await withFile(temporary, 'wx', (file) => file.truncate(size));
         await run('mkfs.ext4', [...MKFS, '-d', content, temporary], {
           timeoutMs: TOOL_TIMEOUT_MS,
           env: { PATH: `${process.env.PATH}:/usr/sbin:/sbin` },
         });
-        await file.sync();
+        await withFile(temporary, 'r', (file) => file.sync());
         const runs = await findData(temporary);
         await rename(temporary, template);
         // Written last: a template counts only with the list of its data.
@@ -121,8 +120,10 @@ async function copyTemplate(template: string, runs: readonly DataRun[], size: nu
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') throw error;
   }
-  await using from = await open(template, 'r');
-  await using to = await open(target, 'wx', 0o600);
+  await withFile(template, 'r', (from) => withFile(target, 'wx', (to) => copyRuns(from, to, runs, size)));
+}
+
+async function copyRuns(from: FileHandle, to: FileHandle, runs: readonly DataRun[], size: number): Promise<void> {
   await to.truncate(size);
   const buffer = Buffer.allocUnsafe(COPY_BYTES);
   for (const { start, length } of runs) {

@@ -26,7 +26,7 @@ const EXTENDED = 1;
 export const Layout = { plain: 0, inline: 2, chunks: 4 } as const;
 
 /** Kinds of inodes: type bits of the mode, and the number in directory entries. */
-export const Kind = {
+const Kind = {
   file: { mode: 0o100000, entry: 1 },
   directory: { mode: 0o040000, entry: 2 },
   char: { mode: 0o020000, entry: 3 },

@@ -68,6 +68,8 @@ class Writer {
   readonly #data: DataArea;
   readonly #inodes = new Map<Key, Placed>();
   readonly #fileData = new Map<Inode, PlacedData>();
+  /** Content of files that lie behind their inode. */
+  readonly #inline = new Map<Inode, Buffer>();
   /** Next free byte of the metadata area. */
   #end = 0;
 
@@ -98,13 +100,16 @@ class Writer {
     const collect = (directory: Directory): void => {
       for (const node of directory.children.values()) {
         if (node instanceof Directory) collect(node);
-        else if (node instanceof Leaf && node.inode.kind === 'file' && !isInline(node.inode)) files.add(node.inode);
+        else if (node instanceof Leaf && node.inode.kind === 'file') files.add(node.inode);
       }
     };
     collect(root);
     const first = (inode: Inode & { kind: 'file' }): number => inode.data.extents[0]?.from ?? 0;
     const ordered = [...files].sort((a, b) => a.data.source - b.data.source || first(a) - first(b));
-    for (const inode of ordered) this.#fileData.set(inode, await this.#data.place(inode.data));
+    for (const inode of ordered) {
+      if (inode.data.size <= INLINE_FILE_BYTES) this.#inline.set(inode, this.#data.read(inode.data));
+      else this.#fileData.set(inode, await this.#data.place(inode.data));
+    }
   }
 
   /** Gives every inode its place, those of one directory in a row, and counts links. */
@@ -208,9 +213,11 @@ class Writer {
 
   #smallContent({ key, listing }: Placed): Buffer {
     if (listing !== undefined) return encodeListing(listing);
-    if (key instanceof Directory || (key.kind !== 'symlink' && key.kind !== 'file'))
-      throw new Error('an inode without content');
-    return key.kind === 'symlink' ? Buffer.from(key.target, 'latin1') : this.#data.read(key.data);
+    if (key instanceof Directory) throw new Error('a directory without a listing');
+    if (key.kind === 'symlink') return Buffer.from(key.target, 'latin1');
+    const content = this.#inline.get(key);
+    if (content === undefined) throw new Error('an inode without content');
+    return content;
   }
 
   #chunkMap({ key }: Placed): Buffer {
@@ -241,10 +248,6 @@ function tailFor(size: number, xattrBytes: number): { readonly layout: number; r
 
 function crossesBlock(start: number, length: number): boolean {
   return Math.floor(start / BLOCK_BYTES) !== Math.floor((start + length - 1) / BLOCK_BYTES);
-}
-
-function isInline(inode: Inode & { kind: 'file' }): boolean {
-  return inode.data.size <= INLINE_FILE_BYTES;
 }
 
 function kindOf(key: Key): KindName {

@@ -3,13 +3,13 @@
  * on top of those below, group, write what is missing. Nothing is ever unpacked on the host: content goes from the tar
  * streams straight into the images. It does not know where layers come from.
  */
-import { access, open, rename, rm } from 'node:fs/promises';
+import { access, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Code, TskataError } from '../../../agent/protocol/errors.ts';
 import { type Digest, digestOf, hexOf } from '../digest.ts';
 import { writeErofs } from '../erofs/writer.ts';
 import { type ImageLimits, MAX_LAYER_DISKS } from '../limits.ts';
-import { temporaryName } from '../store/files.ts';
+import { temporaryName, withFile } from '../store/files.ts';
 import { withLock } from '../store/lock.ts';
 import type { StorePaths } from '../store/paths.ts';
 import { TarError } from '../tar/header.ts';
@@ -184,9 +184,10 @@ class ConvertJob {
     for (const number of needed) await this.#stream(number);
     const temporary = temporaryName(path);
     try {
-      await using file = await open(temporary, 'wx', 0o600);
-      await writeErofs(file, root, (source) => this.#streams.get(source) as FileBytes);
-      await file.sync();
+      await withFile(temporary, 'wx', async (file) => {
+        await writeErofs(file, root, (source) => this.#streams.get(source) as FileBytes);
+        await file.sync();
+      });
       await rename(temporary, path);
     } catch (error) {
       await rm(temporary, { force: true });

@@ -4,11 +4,11 @@
  */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { open } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip, createZstdDecompress } from 'node:zlib';
 import { Code, TskataError } from '../../../agent/protocol/errors.ts';
 import { type Digest, finish } from '../digest.ts';
+import { withFile } from '../store/files.ts';
 
 const CHUNK_BYTES = 256 * 1024;
 
@@ -34,18 +34,30 @@ export interface StreamRequest {
 
 /** How a file is compressed. */
 export async function detectCompression(path: string): Promise<Compression> {
-  await using file = await open(path, 'r');
   const head = Buffer.alloc(8);
-  await file.read(head, 0, head.length, 0);
+  await withFile(path, 'r', (file) => file.read(head, 0, head.length, 0));
   return MAGICS.find(({ bytes }) => head.subarray(0, bytes.length).equals(bytes))?.name ?? 'none';
 }
 
 /** Writes the stream to `target`, or returns the blob itself when it is not compressed. Verified either way. */
 export async function openStream(request: StreamRequest, target: string): Promise<string> {
   const compression = await detectCompression(request.blob);
+  if (compression === 'none') {
+    await verified(request, compression, async () => {});
+    return request.blob;
+  }
+  await withFile(target, 'wx', (file) => verified(request, compression, (chunk) => file.writeFile(chunk)));
+  return target;
+}
+
+/** Passes the decompressed bytes on and checks their number and their digest. */
+async function verified(
+  request: StreamRequest,
+  compression: Compression,
+  write: (chunk: Buffer) => Promise<void>,
+): Promise<void> {
   const hash = createHash('sha256');
   const source = createReadStream(request.blob, { highWaterMark: CHUNK_BYTES * 4 });
-  await using output = compression === 'none' ? undefined : await open(target, 'wx', 0o600);
   let length = 0;
   const sink = async (chunks: AsyncIterable<Buffer>): Promise<void> => {
     for await (const chunk of chunks) {
@@ -53,7 +65,7 @@ export async function openStream(request: StreamRequest, target: string): Promis
       if (length > request.maxBytes)
         throw failure(request, Code.ResourceExhausted, `it unpacks to more than ${request.maxBytes} bytes`);
       hash.update(chunk);
-      await output?.writeFile(chunk);
+      await write(chunk);
     }
   };
   try {
@@ -71,10 +83,8 @@ export async function openStream(request: StreamRequest, target: string): Promis
     throw failure(request, Code.DataLoss, `it cannot be decompressed: ${(error as Error).message}`);
   }
   const found = finish(hash);
-  if (found !== request.diffId) {
-    throw failure(request, Code.DataLoss, `its content is ${found}, but the image says ${request.diffId}`);
-  }
-  return compression === 'none' ? request.blob : target;
+  if (found === request.diffId) return;
+  throw failure(request, Code.DataLoss, `its content is ${found}, but the image says ${request.diffId}`);
 }
 
 /** A failure of the file system, not of the stream. */

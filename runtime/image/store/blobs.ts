@@ -2,11 +2,11 @@
  * Owns the content-addressed blobs: nothing gets a place among them before its digest and size were checked here,
  * whoever fetched it.
  */
-import { chmod, lstat, open, readFile, rename, writeFile } from 'node:fs/promises';
+import { chmod, lstat, readFile, rename, writeFile } from 'node:fs/promises';
 import { Code, TskataError } from '../../../agent/protocol/errors.ts';
 import { type Digest, digestFile, digestOf } from '../digest.ts';
 import type { Descriptor } from '../manifest.ts';
-import { temporaryName } from './files.ts';
+import { temporaryName, withFile } from './files.ts';
 import type { StorePaths } from './paths.ts';
 
 /** Whether a blob of this size is there. Its content was checked when it came. */
@@ -53,6 +53,5 @@ export async function readBlob(paths: StorePaths, digest: Digest): Promise<Buffe
 }
 
 async function syncFile(path: string): Promise<void> {
-  await using file = await open(path, 'r');
-  await file.sync();
+  await withFile(path, 'r', (file) => file.sync());
 }

@@ -2,7 +2,7 @@
  * Owns writing files so that no reader ever sees half of one: a private name in the same directory, synced, then renamed.
  */
 import { randomBytes } from 'node:crypto';
-import { open, rename, rm } from 'node:fs/promises';
+import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { processTag } from './lock.ts';
 
@@ -18,12 +18,23 @@ export function temporaryName(path: string): string {
 export async function writeFileAtomically(path: string, content: string | Uint8Array): Promise<void> {
   const temporary = temporaryName(path);
   try {
-    await using file = await open(temporary, 'wx', 0o600);
-    await file.writeFile(content);
-    await file.sync();
+    await withFile(temporary, 'wx', async (file) => {
+      await file.writeFile(content);
+      await file.sync();
+    });
     await rename(temporary, path);
   } catch (error) {
     await rm(temporary, { force: true });
     throw error;
+  }
+}
+
+/** Opens a file (mode 0600 when it is made) for the time of the work. */
+export async function withFile<T>(path: string, flags: string, work: (file: FileHandle) => Promise<T>): Promise<T> {
+  const file = await open(path, flags, 0o600);
+  try {
+    return await work(file);
+  } finally {
+    await file.close();
   }
 }

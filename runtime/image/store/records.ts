@@ -13,7 +13,7 @@ import type { StorePaths } from './paths.ts';
 
 const RECORD_VERSION = 1;
 
-export interface StoredLayer {
+interface StoredLayer {
   readonly digest: Digest;
   readonly diffId: Digest;
   /** Bytes of the blob. */

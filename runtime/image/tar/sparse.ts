@@ -9,7 +9,7 @@ import { number, TAR_BLOCK_BYTES, TarError } from './header.ts';
 import { type DecodedPax, paxNumber } from './pax.ts';
 
 /** A run of data: where it belongs in the file. Runs follow each other without gaps in the archive. */
-export interface SparseRun {
+interface SparseRun {
   readonly at: number;
   readonly length: number;
 }
