@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import type { CliContext, ContextSource } from './context.ts';
 import { ExitWith } from './exit.ts';
+import { openStore } from './image-flags.ts';
 import { collectGarbage } from './native.ts';
 import { sweep } from './sweep.ts';
 
@@ -32,6 +33,11 @@ async function collect(context: CliContext, dryRun: boolean): Promise<void> {
   for (const path of await orphans(context)) {
     say(`${dryRun ? 'would remove' : 'removed'} ${path}`);
     if (!dryRun) await rm(path, { recursive: true, force: true });
+  }
+  if (!dryRun) {
+    // Opening the store removes what dead pulls left; then go the files that no image needs.
+    const bytes = await (await openStore(context)).prune();
+    if (bytes > 0) say(`removed ${(bytes / 1e6).toFixed(1)} MB of layers that no image needs`);
   }
   if (failed) throw new ExitWith(1);
 }

@@ -1,7 +1,9 @@
 /** Flags that the verbs which fetch images share, and the store they work on. */
 import { type Command, Option } from 'commander';
 import { ImageStore, type PullOptions } from '../image/image-store.ts';
+import { DEFAULT_LIMITS } from '../image/limits.ts';
 import type { CliContext } from './context.ts';
+import { parseSize } from './flags/size.ts';
 import { imageUsage } from './image-usage.ts';
 
 /** Access to a registry, by skopeo's names. */
@@ -26,7 +28,20 @@ export function accessOf(flags: AccessFlags): PullOptions {
   };
 }
 
+/** Bounds on what an image may unpack to. */
+export interface LimitFlags {
+  readonly maxLayerSize?: string;
+}
+
+export function addLimitFlags(command: Command): Command {
+  return command.option('--max-layer-size <size>', 'refuse layers that unpack to more (default: 32g)');
+}
+
 /** The store of the context, with its knowledge of what is in use. */
-export async function openStore(context: CliContext): Promise<ImageStore> {
-  return await ImageStore.open(context.libRoot, { usage: imageUsage(context) });
+export async function openStore(context: CliContext, flags: LimitFlags = {}): Promise<ImageStore> {
+  const usage = imageUsage(context);
+  if (flags.maxLayerSize === undefined) return await ImageStore.open(context.libRoot, { usage });
+  const bytes = parseSize('--max-layer-size', flags.maxLayerSize);
+  const limits = { ...DEFAULT_LIMITS, layerStreamBytes: bytes, layerContentBytes: bytes };
+  return await ImageStore.open(context.libRoot, { usage, limits });
 }

@@ -1,10 +1,17 @@
 /** `tskata pull`: an image from a registry or an archive comes into the store. */
 import type { Command } from 'commander';
 import type { CliContext, ContextSource } from './context.ts';
-import { type AccessFlags, accessOf, addAccessFlags, openStore } from './image-flags.ts';
+import {
+  type AccessFlags,
+  accessOf,
+  addAccessFlags,
+  addLimitFlags,
+  type LimitFlags,
+  openStore,
+} from './image-flags.ts';
 import { pullProgress } from './progress.ts';
 
-interface PullFlags extends AccessFlags {
+interface PullFlags extends AccessFlags, LimitFlags {
   readonly quiet?: boolean;
 }
 
@@ -21,13 +28,13 @@ export function register(program: Command, context: ContextSource): void {
     .description('fetch an image: NAME[:TAG][@DIGEST], or docker://, docker-archive:, oci: and oci-archive: in front')
     .argument('<image>')
     .option('-q, --quiet', 'print the id only');
-  addAccessFlags(command)
+  addLimitFlags(addAccessFlags(command))
     .addHelpText('after', EXAMPLES)
     .action(async (image: string, flags: PullFlags) => pull(context(), image, flags));
 }
 
 async function pull(context: CliContext, image: string, flags: PullFlags): Promise<void> {
-  const store = await openStore(context);
+  const store = await openStore(context, flags);
   const progress = flags.quiet ? undefined : pullProgress(process.stderr);
   try {
     const pulled = await store.pull(image, { ...accessOf(flags), ...(progress ? { onProgress: progress.show } : {}) });

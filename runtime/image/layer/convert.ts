@@ -122,8 +122,7 @@ class ConvertJob {
       // overlayfs looks at no mark on the root of a layer: what a whole layer hides is left out here.
       if (root.opaque) parts = [];
       const empty = root.children.size === 0 && root.implicit && !root.opaque;
-      if (!empty || number === 0)
-        parts.push({ number, root, facts, size: entries.reduce((sum, entry) => sum + entry.size, 0) });
+      if (!empty || number === 0) parts.push({ number, root, facts, size: contentBytes(entries) });
       if (view === undefined) view = copyLayer(root, true);
       else applyLayer(view, root, true);
     }
@@ -139,8 +138,14 @@ class ConvertJob {
     const layer = this.#layers[number] as SourceLayer;
     const list = this.#paths.entryList(layer.diffId);
     const known = await readEntryList(list);
-    // The bounds may be tighter than when the list was made.
-    if (known !== undefined && known.length <= this.#limits.layerEntries) return known;
+    // The bounds may be tighter than when the list was made: then the scan says what is wrong.
+    if (
+      known !== undefined &&
+      known.length <= this.#limits.layerEntries &&
+      contentBytes(known) <= this.#limits.layerContentBytes
+    ) {
+      return known;
+    }
     const entries = scanLayer(await this.#stream(number), layer.digest, this.#limits);
     await writeEntryList(list, entries);
     return entries;
@@ -205,6 +210,10 @@ function mergeParts(parts: readonly Part[], lowest: boolean): Directory {
   const merged = copyLayer(first.root, lowest);
   for (const part of others) applyLayer(merged, part.root, lowest);
   return merged;
+}
+
+function contentBytes(entries: readonly LayerEntry[]): number {
+  return entries.reduce((sum, entry) => sum + entry.size, 0);
 }
 
 function hasMarks(root: Directory): boolean {
