@@ -55,7 +55,7 @@ export class InputPump {
     let offset = 0;
     if (this.queue.length === 0) offset = this.write(bytes);
     // The array belongs to the stream: what waits is copied.
-    if (!this.finished && offset < bytes.length) this.queue.push(bytes.slice(offset));
+    if (!this.finished && offset < bytes.length) this.queue.push(new Uint8Array(bytes.subarray(offset)));
     this.flush();
   }
 

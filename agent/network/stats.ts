@@ -12,11 +12,12 @@ export function parseNetDev(text: string): InterfaceStats[] {
   for (const line of text.split('\n').slice(2)) {
     const colon = line.indexOf(':');
     if (colon < 0) continue;
-    const counters = line
+    const words = line
       .slice(colon + 1)
       .trim()
-      .split(/\s+/)
-      .map(BigInt);
+      .split(/\s+/);
+    if (!words.every((word) => /^[0-9]+$/.test(word))) continue;
+    const counters = words.map(BigInt);
     const [rxBytes = 0n, rxPackets = 0n, rxErrors = 0n, rxDropped = 0n] = counters;
     const [txBytes = 0n, txPackets = 0n, txErrors = 0n, txDropped = 0n] = counters.slice(8);
     interfaces.push({
