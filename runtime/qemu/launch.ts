@@ -118,7 +118,7 @@ async function launchWith(input: LaunchInput, undo: Undo): Promise<Launched> {
 /** A private copy: a machine that was taken over must not reach what others will be restored from. */
 async function prepareMemory(saved: string | undefined, host: ProcessHost, undo: Undo): Promise<string | undefined> {
   if (saved === undefined) return undefined;
-  const file = path.join(MEMORY_DIRECTORY, `tskata-memory-${randomBytes(8).toString('hex')}`);
+  const file = path.join(MEMORY_DIRECTORY, `tskata-memory-${process.pid}-${randomBytes(8).toString('hex')}`);
   await access(MEMORY_DIRECTORY);
   undo.add(() => rm(file, { force: true }));
   await host.copySparse(path.join(saved, MEMORY_FILE), file);

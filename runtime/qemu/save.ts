@@ -22,7 +22,7 @@ const SAVE_SOCKET = 'save.sock';
 /** The largest device state taken from QEMU, which may be under the guest's control. */
 const MAX_STATE_BYTES = 64 * 1024 * 1024;
 /** How the kernel names the descriptor of guest memory: a memfd, or the file of a restored machine. */
-const MEMORY_LINK = /^(\/memfd:memory-backend-memfd|.*\/?memory) \(deleted\)$|\/tskata-memory-[0-9a-f]+$/;
+const MEMORY_LINK = /^(\/memfd:memory-backend-memfd|.*\/?memory) \(deleted\)$|\/tskata-memory-[0-9a-f-]+$/;
 
 /** Only memory that is not shared goes into the stream: guest RAM is a file of its own. */
 export const MIGRATION_CAPABILITIES = {

@@ -67,7 +67,7 @@ describe('a saved machine', () => {
     } finally {
       await Promise.all(vms.map((vm) => vm.stop()));
     }
-    expect((await readdir('/dev/shm')).filter((name) => name.startsWith('tskata-memory-'))).toEqual([]);
+    expect((await readdir('/dev/shm')).filter((name) => name.startsWith(`tskata-memory-${process.pid}-`))).toEqual([]);
   });
 
   it('becomes two sandboxes, each with a container on disks plugged after the restore', async () => {
