@@ -29,4 +29,6 @@ export interface HostFacts {
   readonly accelerator: AcceleratorChoice;
   /** Rate of the host's time stamp counter. */
   readonly tscKhz: number | undefined;
+  /** Directory for answers that can be found again, writable for root only. */
+  readonly cacheDirectory: string;
 }

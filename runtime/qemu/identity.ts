@@ -1,16 +1,23 @@
 /** What a machine is, as far as its saved state depends on it. Reads the kernel; starts nothing. */
 import { createHash } from 'node:crypto';
+import path from 'node:path';
+import { z } from 'zod';
 import type { VmConfig } from '../vm/vm.ts';
 import { composeCommandLine } from './cmdline.ts';
 import type { HostFacts } from './host-facts.ts';
+import { kept } from './kept.ts';
 import type { MachineProfile } from './profile.ts';
+import { fileIdentity } from './programs.ts';
 import { hashFile, type SavedIdentity } from './saved.ts';
 
 /** Reads and hashes; some tens of milliseconds, so only saving and restoring ask for it. */
 export async function identityOf(profile: MachineProfile, config: VmConfig, facts: HostFacts): Promise<SavedIdentity> {
   // Paths of files are not in the line (they are descriptors), so equal machines with other disks are equal here.
   const line = composeCommandLine({ profile, config, hostTscKhz: facts.tscKhz, hostDevices: new Set() });
-  const [kernelSha256, initrdSha256] = await Promise.all([hashFile(config.kernel), hashFile(config.initrd)]);
+  const [kernelSha256, initrdSha256] = await Promise.all([
+    keptHash(facts.cacheDirectory, 'kernel', config.kernel),
+    keptHash(facts.cacheDirectory, 'initrd', config.initrd),
+  ]);
   return {
     profile: profile.name,
     accelerator: profile.accelerator,
@@ -21,4 +28,11 @@ export async function identityOf(profile: MachineProfile, config: VmConfig, fact
     vcpus: config.vcpus,
     machineSha256: createHash('sha256').update(JSON.stringify(line.args)).digest('hex'),
   };
+}
+
+/** Kernel and initrd are the same for every machine of an installation. */
+async function keptHash(cacheDirectory: string, what: string, file: string): Promise<string> {
+  return kept(path.join(cacheDirectory, `sha256-${what}.json`), await fileIdentity(file), z.string(), () =>
+    hashFile(file),
+  );
 }

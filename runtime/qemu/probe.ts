@@ -33,7 +33,7 @@ export async function probeHost(options: ProbeOptions): Promise<HostFacts> {
   await mkdir(cacheDirectory, { recursive: true, mode: 0o700 });
   const [qemu, virtiofsd] = await Promise.all([findQemu(cacheDirectory), findVirtiofsd(cacheDirectory)]);
   const accelerator = await probeAccelerator(options, qemu.executable);
-  return { qemu, virtiofsd, accelerator, tscKhz: hostTscKhz(await readClockFacts()) };
+  return { qemu, virtiofsd, accelerator, tscKhz: hostTscKhz(await readClockFacts()), cacheDirectory };
 }
 
 /** The accelerator to use, from the cache when it still holds. */
