@@ -79,6 +79,16 @@ export class FdChannel implements Channel {
     this.#release();
   }
 
+  discard(): void {
+    this.#queue = [];
+    this.#queuedBytes = 0;
+    this.#offset = 0;
+    this.#update();
+    if (!this.#full) return;
+    this.#full = false;
+    this.onDrain();
+  }
+
   #ready(events: number): void {
     if (events & EPOLL.OUT) this.#flush();
     const hangup = events & (EPOLL.HUP | EPOLL.ERR);

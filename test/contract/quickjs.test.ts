@@ -28,7 +28,11 @@ let child: ChildProcess | undefined;
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'tskata-contract-'));
   program = join(directory, 'agent');
-  await buildNative({ name: 'contract', entry: join(import.meta.dirname, 'fixtures/native-agent.ts'), outFile: program });
+  await buildNative({
+    name: 'contract',
+    entry: join(import.meta.dirname, 'fixtures/native-agent.ts'),
+    outFile: program,
+  });
 }, 600_000);
 
 afterAll(() => rm(directory, { recursive: true, force: true }));

@@ -51,7 +51,7 @@ export class TtrpcServer {
     pipe.onEnd = (error) => this.end(error);
   }
 
-  /** Handlers that have not finished; also those whose client is gone. */
+  /** Handlers that have not finished, of this connection. */
   get inFlight(): number {
     return this.running.size;
   }
@@ -65,11 +65,13 @@ export class TtrpcServer {
   }
 
   private abandonAll(reason: string): void {
-    for (const call of this.running) {
+    for (const call of [...this.running]) {
       call.answered = true;
       call.cancelTimer?.();
       call.source.abort(new TskataError(Code.Canceled, reason));
     }
+    // A handler that waits for ever must not take a place from the next connection's calls.
+    this.running.clear();
   }
 
   close(): void {

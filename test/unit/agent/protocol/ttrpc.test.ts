@@ -379,6 +379,17 @@ describe('a server', () => {
     expect(server.inFlight).toBe(0);
   });
 
+  it('does not count calls of an older connection against its limit', async () => {
+    const { send, server, answers } = playedClient({ hello: () => new Promise(() => {}) }, 2);
+    for (let round = 0; round < 5; round++) {
+      send(1, 'Hello');
+      send(3, 'Hello');
+      await turn();
+      expect([server.inFlight, answers.length]).toEqual([2, 0]);
+      server.reset('test');
+    }
+  });
+
   it('refuses streaming calls, skips their data, and ends at a flood of it', async () => {
     const { near, send, answers, server } = playedClient(quick);
     let ended = 0;
