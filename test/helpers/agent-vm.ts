@@ -33,6 +33,8 @@ export interface AgentVmOptions {
   readonly disks?: readonly AgentDisk[];
   readonly memoryMib?: number;
   readonly cpus?: number;
+  /** Every instruction takes one nanosecond of the guest's time; nothing of the host's clock or chance enters. */
+  readonly icount?: boolean;
   /** More of QEMU's arguments: shares, network cards. */
   readonly qemu?: readonly string[];
 }
@@ -48,6 +50,8 @@ export interface AgentVm {
   console(): string;
   /** PCI path of the n-th disk. */
   diskPath(index: number): string;
+  /** Connects once more on the same ports, as a shim does after a restore. The old connection is of no use then. */
+  reconnect(): Promise<AgentConnection>;
   stop(): Promise<void>;
 }
 
@@ -86,7 +90,7 @@ async function tscKhz(): Promise<number> {
 }
 
 function qemuArguments(kernel: string, initrd: string, khz: number, options: AgentVmOptions): string[] {
-  const line = `quiet console=hvc0 panic=-1 tsc_early_khz=${khz} no_timer_check mitigations=off cryptomgr.notests`;
+  const line = `quiet console=hvc0 panic=-1 tsc_early_khz=${options.icount ? 1_000_000 : khz} no_timer_check mitigations=off cryptomgr.notests${options.icount ? ' nokaslr norandmaps random.trust_cpu=on' : ''}`;
   const args = [
     '-nodefaults',
     '-no-user-config',
@@ -96,8 +100,9 @@ function qemuArguments(kernel: string, initrd: string, khz: number, options: Age
     '-M',
     'q35',
     '-accel',
-    'tcg,thread=multi',
+    options.icount ? 'tcg,thread=single' : 'tcg,thread=multi',
   ];
+  if (options.icount) args.push('-icount', 'shift=0,sleep=off', '-seed', '1', '-rtc', 'base=2026-01-01,clock=vm');
   args.push(
     '-cpu',
     'max',
@@ -157,7 +162,9 @@ export async function startAgentVm(options: AgentVmOptions = {}): Promise<AgentV
     const died = ended.then((code) => Promise.reject(new Error(`QEMU ended with ${code}`)));
     died.catch(() => {});
     const connection = await Promise.race([connecting, died]);
+    const reconnect = () => connectAgent(control, bytes, nodeClock, { timeoutMs: BOOT_TIMEOUT_MS });
     return {
+      reconnect,
       connection,
       call: connection.call,
       qemuPid: child.pid ?? -1,

@@ -6,6 +6,8 @@ import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { ContainerRecord } from '../../runtime/state/record.ts';
+import { StateStore } from '../../runtime/state/store.ts';
 
 /** TSKATA_TEST_BUILD: another build directory, so that a rebuild during a run disturbs nobody. */
 const BIN = join(process.env.TSKATA_TEST_BUILD ?? join(import.meta.dirname, '../../build'), 'bin');
@@ -91,6 +93,13 @@ export class Tskata {
   /** Processes that hold a file below our roots open, mounts below them, and records. Empty when all is clean. */
   leaks(): string[] {
     return [...processesHolding(this.directory), ...mountsBelow(this.directory), ...this.records()];
+  }
+
+  /** The record of a container. */
+  record(id: string): ContainerRecord {
+    const record = new StateStore(this.runRoot).find('default', id);
+    if (record === undefined) throw new Error(`there is no record of ${id}`);
+    return record;
   }
 
   /** Directories of containers that are still there. */

@@ -1,0 +1,84 @@
+/**
+ * `npm run bench`: every number that the project states, measured side by side in one run. Prints a table and writes JSON to
+ * build/bench.json. Options: --quick (few repetitions), --loaded (do not insist on an idle machine).
+ */
+import { writeFileSync } from 'node:fs';
+import { cpus, loadavg } from 'node:os';
+import { join } from 'node:path';
+import { printTable } from '../../runtime/cli/table.ts';
+import { measureAgentInstructions } from './agent-instructions.ts';
+import { measureColdBoot } from './cold-boot.ts';
+import { measureIdle } from './idle.ts';
+import { measureRunTrue } from './run-true.ts';
+import { type Ratio, ratioOfMedians, summarize } from './statistics.ts';
+
+const quick = process.argv.includes('--quick');
+const MAX_LOAD_PER_CPU = 0.5;
+const MIB = 1024 * 1024;
+
+const [load = 0] = loadavg();
+if (load > MAX_LOAD_PER_CPU * cpus().length && !process.argv.includes('--loaded')) {
+  process.stderr.write(`bench: the load average is ${load.toFixed(1)}; wait for an idle machine, or use --loaded\n`);
+  process.exit(1);
+}
+
+const boot = await measureColdBoot(quick ? 5 : 10);
+const run = await measureRunTrue(quick ? 5 : 30);
+const idle = await measureIdle();
+const instructions = await measureAgentInstructions();
+
+const ratio = ({ value, low, high }: Ratio): string => `${value.toFixed(2)} (${low.toFixed(2)}-${high.toFixed(2)})`;
+const seconds = (values: readonly number[]): string => {
+  const { min, p50, p90 } = summarize(values);
+  return `${min.toFixed(2)} / ${p50.toFixed(2)} / ${p90.toFixed(2)} s`;
+};
+const mib = (bytes: number): string => `${(bytes / MIB).toFixed(1)} MiB`;
+
+printTable(
+  ['MEASURE', 'VALUE (min / p50 / p90)', 'PEER', 'RATIO OF MEDIANS (95 %)'],
+  [
+    [
+      'cold boot to the agent, QEMU CPU',
+      seconds(boot.subjectCpu),
+      seconds(boot.plainCpu),
+      ratio(ratioOfMedians(boot.subjectCpu, boot.plainCpu)),
+    ],
+    ['cold boot to the agent, wall', seconds(boot.subjectWall), '', ''],
+    [
+      'run --rm true, network none, wall',
+      seconds(run.tskata.wall),
+      seconds(run.podman.wall),
+      ratio(ratioOfMedians(run.tskata.wall, run.podman.wall)),
+    ],
+    [
+      'run --rm true, network none, CPU',
+      seconds(run.tskata.cpu),
+      seconds(run.podman.cpu),
+      ratio(ratioOfMedians(run.tskata.cpu, run.podman.cpu)),
+    ],
+    ['run --rm true, network user, wall', seconds(run.tskataUser.wall), '', ''],
+    ...Object.entries(idle.processes).map(([name, { pssKb, privateDirtyKb }]) => [
+      `idle sandbox, ${name}`,
+      `PSS ${mib(pssKb * 1024)}, private dirty ${mib(privateDirtyKb * 1024)}`,
+      '',
+      '',
+    ]),
+    [
+      'idle sandbox, all',
+      `PSS ${mib(idle.total.pssKb * 1024)}, private dirty ${mib(idle.total.privateDirtyKb * 1024)}`,
+      '',
+      '',
+    ],
+    ['guest RAM minus MemAvailable, idle', `${mib(idle.guestUsedBytes)} of ${mib(idle.guestRamBytes)}`, '', ''],
+    ['agent resident', mib(idle.agentResidentBytes), '', ''],
+    [
+      'instructions, start of the agent to ready',
+      instructions.map((count) => count.toLocaleString('en')).join(' and '),
+      '',
+      '',
+    ],
+  ],
+);
+
+const report = { at: new Date().toISOString(), loadAverage: load, boot, run, idle, instructions };
+writeFileSync(join(import.meta.dirname, '../../build/bench.json'), `${JSON.stringify(report, null, 2)}\n`);
