@@ -131,7 +131,8 @@ export class Launch {
   /** End of file: exec, exit or death. */
   private finish(): void {
     const last = this.plan.steps[this.plan.steps.length - 1];
-    if (last?.op === 'exec' && this.released && this.child.end === undefined) {
+    // A released child that says nothing of a failure has reached its exec, even when its program has ended since.
+    if (last?.op === 'exec' && this.released) {
       this.closeStatus();
       this.settleDone[0]();
       // Only a plan without a hold reaches this with `held` open.
