@@ -5,6 +5,8 @@ export default defineConfig({
   test: {
     root: new URL('..', import.meta.url).pathname,
     include: ['test/**/*.test.ts'],
+    // They run inside the KVM host, with settings of their own: npm run test:kvm.
+    exclude: ['test/kvm/guest/**'],
     pool: 'forks',
     maxWorkers: 2,
     testTimeout: 60_000,

@@ -17,11 +17,13 @@ export type Job = Readonly<Record<string, string>>;
 /** Writes the archive. */
 export async function buildHostInitrd(kernel: HostKernel, job: Job, outFile: string): Promise<void> {
   const paths = await moduleOrder(kernel);
-  const entries: CpioEntry[] = ['bin', 'dev', 'proc', 'sys', 'modules', 'job', 'lower', 'upper', 'root'].map((path) => ({
-    kind: 'directory',
-    path,
-    mode: 0o755,
-  }));
+  const entries: CpioEntry[] = ['bin', 'dev', 'proc', 'sys', 'modules', 'job', 'lower', 'upper', 'root'].map(
+    (path) => ({
+      kind: 'directory',
+      path,
+      mode: 0o755,
+    }),
+  );
   entries.push({ kind: 'char-device', path: 'dev/console', mode: 0o600, major: 5, minor: 1 });
   entries.push({ kind: 'file', path: 'bin/busybox', mode: 0o755, data: await readFile(BUSYBOX) });
   for (const [index, path] of paths.entries()) {
@@ -43,7 +45,8 @@ async function moduleOrder(kernel: HostKernel): Promise<string[]> {
   const found: string[] = [];
   for (const wanted of MODULES) {
     const line = index.split('\n').find((text) => moduleName(text.split(':')[0] ?? '') === wanted);
-    if (line === undefined) throw new Error(`build the initrd of the KVM host: ${kernel.release} has no module ${wanted}`);
+    if (line === undefined)
+      throw new Error(`build the initrd of the KVM host: ${kernel.release} has no module ${wanted}`);
     const [file = '', dependencies = ''] = line.split(':');
     // depmod lists the dependencies of a module with the deepest last.
     const chain = [file, ...dependencies.trim().split(' ').filter(Boolean)].reverse();

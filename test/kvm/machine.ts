@@ -25,6 +25,8 @@ export interface HostMachineOptions {
   readonly job: Job;
   /** Kernel modules to load after the start. */
   readonly load: readonly string[];
+  /** Changes of files on this machine are seen at once, which costs time: for developing. */
+  readonly fresh: boolean;
   /** Own directory for sockets and the initrd. */
   readonly directory: string;
 }
@@ -50,7 +52,7 @@ export async function startHostMachine(options: HostMachineOptions): Promise<Hos
   const job = { ...options.job, modules: kernel.modules, load: `${options.load.join('\n')}\n` };
   await buildHostInitrd(kernel, job, initrd);
   const socket = join(options.directory, 'root.sock');
-  const daemon = startVirtiofsd(options.directory, socket);
+  const daemon = startVirtiofsd(options.directory, socket, options.fresh);
   try {
     await daemon.ready;
     return watch(startQemu(kernel.image, initrd, socket, await clockParameter()), daemon.child);
@@ -61,7 +63,11 @@ export async function startHostMachine(options: HostMachineOptions): Promise<Hos
 }
 
 /** With a private root that is read-only but for the directory of the socket, so that even a broken guest changes nothing. */
-function startVirtiofsd(directory: string, socket: string): { child: ChildProcess; ready: Promise<void> } {
+function startVirtiofsd(
+  directory: string,
+  socket: string,
+  fresh: boolean,
+): { child: ChildProcess; ready: Promise<void> } {
   const script = [
     'mount --make-rprivate /',
     'mount --bind "$0" "$0"',
@@ -70,7 +76,8 @@ function startVirtiofsd(directory: string, socket: string): { child: ChildProces
     'mount -o remount,bind,ro /',
     'exec "$@"',
   ].join(' && ');
-  const options = 'source=/,cache=always,xattr,sandbox=chroot,no_posix_lock,no_flock';
+  const cache = fresh ? 'auto' : 'always';
+  const options = `source=/,cache=${cache},xattr,sandbox=chroot,no_posix_lock,no_flock`;
   const program = [VIRTIOFSD, `--socket-path=${socket}`, `--rlimit-nofile=${MAX_SHARED_FILES}`, '--thread-pool-size=2'];
   const args = ['--pdeathsig', 'KILL', 'unshare', '-m', 'sh', '-c', script, directory, ...program, '-o', options];
   const child = spawn('setpriv', args, { stdio: ['ignore', 'ignore', 'pipe'] });
@@ -102,7 +109,14 @@ function startQemu(image: string, initrd: string, socket: string, clock: string)
     ...['-kernel', image, '-initrd', initrd, '-append', line],
     ...['-chardev', 'socket,id=kernel,fd=3', '-serial', 'chardev:kernel'],
     ...['-chardev', `socket,id=root,path=${socket}`, '-device', 'vhost-user-fs-pci,chardev=root,tag=tskata-root'],
-    ...['-device', 'virtio-serial-pci', '-chardev', 'socket,id=terminal,fd=4', '-device', 'virtconsole,chardev=terminal'],
+    ...[
+      '-device',
+      'virtio-serial-pci',
+      '-chardev',
+      'socket,id=terminal,fd=4',
+      '-device',
+      'virtconsole,chardev=terminal',
+    ],
     ...['-chardev', 'socket,id=report,fd=5', '-device', 'virtserialport,chardev=report,name=report'],
     ...['-device', 'virtio-rng-pci'],
   ];

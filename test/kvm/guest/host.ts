@@ -1,0 +1,53 @@
+/**
+ * What the tests inside the KVM host share: a `tskata` with the busybox image, and the patience that a guest needs whose
+ * every exit to the host is itself emulated. Refuses to run anywhere else: it changes files of the checkout, which in
+ * the host are a copy in memory.
+ */
+import { execFile } from 'node:child_process';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { Tskata } from '../../helpers/tskata.ts';
+
+const execute = promisify(execFile);
+const ROOT = join(import.meta.dirname, '../../..');
+/** A boot of 1 s on hardware takes 10 s here, and 40 s when the machine outside is busy. */
+const BOOT_TIMEOUT_MS = 240_000;
+
+/** Time for one call of `tskata run`. */
+export const RUN_MS = 300_000;
+/** The host's own address, on a network without anybody else. */
+export const HOST_ADDRESS = '192.0.2.2';
+
+let shared: Promise<Tskata> | undefined;
+
+/** The command with busybox in its store, made once for all files. It goes with the host. */
+export function hostTskata(): Promise<Tskata> {
+  beInKvmHost();
+  shared ??= Tskata.withBusybox();
+  return shared;
+}
+
+/** Throws anywhere but in the KVM host, and makes the machine profiles patient. */
+export function beInKvmHost(): void {
+  const root = readFileSync('/proc/mounts', 'utf8')
+    .split('\n')
+    .find((line) => line.split(' ')[1] === '/');
+  if (process.env.TSKATA_KVM_HOST !== '1' || !root?.startsWith('overlay ')) {
+    throw new Error('these tests run only inside the KVM host: npm run test:kvm');
+  }
+  for (const directory of ['qemu-configs', 'build/lib/qemu-configs'].map((path) => join(ROOT, path))) {
+    for (const name of readdirSync(directory).filter((entry) => entry.endsWith('.json'))) {
+      const file = join(directory, name);
+      const profile = JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>;
+      if (profile.bootTimeoutMs === BOOT_TIMEOUT_MS) continue;
+      writeFileSync(file, JSON.stringify({ ...profile, bootTimeoutMs: BOOT_TIMEOUT_MS }, null, 2));
+    }
+  }
+}
+
+/** Runs a program of the host; rejects with its words. */
+export async function host(program: string, ...args: string[]): Promise<string> {
+  const { stdout } = await execute(program, args, { timeout: 60_000 });
+  return stdout.trim();
+}

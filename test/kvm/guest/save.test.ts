@@ -1,0 +1,67 @@
+/** A machine under KVM is saved and brought back; what was saved under one accelerator is refused under the other. */
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { connect, type FactoryHarness, openFactoryHarness } from '../../helpers/qemu-factory.ts';
+import { beInKvmHost } from './host.ts';
+
+const TCG = { accelerator: { name: 'tcg', reason: 'asked for by the test' } } as const;
+const MACHINE_MS = 240_000;
+
+let harness: FactoryHarness;
+let saved: string;
+
+beforeAll(async () => {
+  beInKvmHost();
+  harness = await openFactoryHarness();
+  saved = join(harness.runRoot, 'saved');
+});
+afterAll(() => harness.close());
+
+describe('a machine under KVM', () => {
+  it('boots, is saved, goes on', { timeout: MACHINE_MS }, async () => {
+    const { factory } = await harness.factory();
+    const vm = await factory.start(harness.config());
+    try {
+      expect(vm.accelerator).toBe('kvm');
+      const agent = await connect(vm, true);
+      agent.close();
+      await vm.pause();
+      await vm.save(saved);
+      await vm.resume();
+      (await connect(vm, false)).close();
+    } finally {
+      await vm.stop();
+    }
+  });
+
+  it('answers after its restore', { timeout: MACHINE_MS }, async () => {
+    const { factory } = await harness.factory();
+    const vm = await factory.restore(harness.config(), saved);
+    try {
+      expect(vm.accelerator).toBe('kvm');
+      const agent = await connect(vm, false);
+      const info = await agent.call.guestInfo({}, { timeoutMs: 60_000 });
+      expect(info).toBeDefined();
+      agent.close();
+    } finally {
+      await vm.stop();
+    }
+  });
+
+  it('is refused under TCG', async () => {
+    const { factory, keepers } = await harness.factory({ facts: TCG });
+    await expect(factory.restore(harness.config(), saved)).rejects.toThrow(/accelerator was kvm and is tcg/);
+    expect(keepers).toEqual([]);
+  });
+
+  it('does not take over what was saved under TCG', async () => {
+    // A record is all that tells the two apart, and a boot under TCG takes minutes in an emulated host.
+    const file = join(saved, 'saved.json');
+    const record = JSON.parse(await readFile(file, 'utf8')) as { readonly identity: object };
+    await writeFile(file, JSON.stringify({ ...record, identity: { ...record.identity, accelerator: 'tcg' } }));
+    const { factory, keepers } = await harness.factory();
+    await expect(factory.restore(harness.config(), saved)).rejects.toThrow(/accelerator was tcg and is kvm/);
+    expect(keepers).toEqual([]);
+  });
+});

@@ -1,0 +1,21 @@
+/** Test runner settings inside the KVM host, where every process starts slowly: one worker, one file after the other. */
+import { join } from 'node:path';
+import { defineConfig } from 'vitest/config';
+import { KvmHostReporter } from './reporter.ts';
+
+export default defineConfig({
+  // The checkout is under an overlay in memory; what vite keeps goes there and is gone with the host.
+  cacheDir: '/tmp/vite',
+  test: {
+    root: join(import.meta.dirname, '../../..'),
+    include: ['test/kvm/guest/*.test.ts'],
+    pool: 'threads',
+    maxWorkers: 1,
+    fileParallelism: false,
+    isolate: false,
+    testTimeout: 240_000,
+    hookTimeout: 240_000,
+    teardownTimeout: 20_000,
+    reporters: [new KvmHostReporter()],
+  },
+});
