@@ -86,6 +86,7 @@ function answer(output: string, name: string): string[] {
 
 const SURVEY = `
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev; mkdir /dev/mqueue
+echo 1024 > /proc/sys/vm/min_free_kbytes # as the agent does
 echo "used-kib: $(( ${MEMORY_MIB} * 1024 - $(awk '/MemAvailable/{print $2}' /proc/meminfo) ))"
 say() { echo "$1: $(shift; "$@" | tr '\t\n' '  ')"; }
 say release uname -r
@@ -98,18 +99,15 @@ say dev ls /dev /dev/mapper /dev/net
 say iptables cat /proc/net/ip_tables_targets /proc/net/ip_tables_matches
 say ip6tables cat /proc/net/ip6_tables_targets
 say drivers ls /sys/bus/virtio/drivers /sys/bus/pci/drivers
-say keys ls /proc/sys/kernel/keys
-say lsm cat /sys/kernel/security/lsm
 mount -t cgroup2 none /mnt
 say controllers cat /mnt/cgroup.controllers
 echo '+cpu +io +memory +pids +cpuset' > /mnt/cgroup.subtree_control; mkdir /mnt/a
 say cgroup-files ls /mnt/a
 umount /mnt
-for type in bridge dummy veth macvlan ipvlan vlan tun; do case $type in
-  macvlan|ipvlan) ip link add link tveth name t$type type $type ;;
-  vlan) ip link add link dummy0 name t$type type vlan id 5 ;;
-  tun) tunctl -t ttun >/dev/null ;;
-  *) ip link add t$type type $type ;; esac && echo "link-$type: ok"; [ $type = dummy ] && ip link set tdummy name dummy0; done
+link() { ip link add "$@" && echo "link-$(echo "$*" | sed 's/.*type //; s/ .*//'): ok"; }
+link tbridge type bridge; link tdummy type dummy; link tveth type veth
+link link tdummy name tmacvlan type macvlan; link link tveth name tipvlan type ipvlan; link link tdummy name tvlan type vlan id 5
+tunctl -t ttun > /dev/null && echo "link-tun: ok"
 mkdir /mnt/l /mnt/e /mnt/s; mount -t squashfs -o ro /dev/vda /mnt/l && mount -t ext4 /dev/vdb /mnt/s && mkdir /mnt/s/u /mnt/s/w &&
   mount -t overlay -o lowerdir=/mnt/l,upperdir=/mnt/s/u,workdir=/mnt/s/w o /mnt/e && echo changed > /mnt/e/hello && say overlay cat /mnt/e/hello /mnt/l/hello
 umount /mnt/e; umount /mnt/s
