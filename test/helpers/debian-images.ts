@@ -18,7 +18,6 @@ const PATH = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 
 /** Names of the images. */
 export type DebianImage = 'redis' | 'nginx' | 'python3';
-export const DEBIAN_IMAGES: readonly DebianImage[] = ['redis', 'nginx', 'python3'];
 
 /** What each image adds to the base. */
 const IMAGES: Readonly<
@@ -65,7 +64,7 @@ const IMAGES: Readonly<
 };
 
 /** Writes the layouts (`oci:` sources of skopeo) below `directory`. The base layer is the same in all. */
-export async function writeDebianImages(directory: string): Promise<Record<DebianImage, WrittenLayout>> {
+async function writeDebianImages(directory: string): Promise<Record<DebianImage, WrittenLayout>> {
   const packed = await readFile(await debianTar());
   const base: LayoutLayer = { tar: zstdDecompressSync(packed), packed, compression: 'zstd' };
   const write = (name: DebianImage): Promise<WrittenLayout> =>

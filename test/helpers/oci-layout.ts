@@ -4,7 +4,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
 
-export type LayerCompression = 'none' | 'gzip' | 'zstd';
+type LayerCompression = 'none' | 'gzip' | 'zstd';
 
 /** One layer: its tar stream and how it is stored. */
 export interface LayoutLayer {
