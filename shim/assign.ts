@@ -9,7 +9,7 @@ import { JsonReader, JsonShapeError } from '../runtime/state/json-reader.ts';
 import { isValidName } from '../runtime/state/store.ts';
 
 /** Version of the message. */
-export const ASSIGN_VERSION = 1;
+const ASSIGN_VERSION = 1;
 /** A namespace, an id and some paths are below 20 kB even at PATH_MAX each. */
 const MAX_ASSIGN_BYTES = 64 * 1024;
 /** Whoever started us writes at once. */

@@ -6,7 +6,7 @@ import { closeSync, constants, fstatSync, openSync, renameSync, writeSync } from
 import { type Level, pino } from 'pino';
 
 /** Structured data of one log line. */
-export type LogFields = Readonly<Record<string, unknown>>;
+type LogFields = Readonly<Record<string, unknown>>;
 
 /** What parts of the runtime see of a log: a constant phrase and its data. */
 export interface Logger {

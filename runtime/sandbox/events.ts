@@ -7,7 +7,7 @@ import type { StdioPaths } from './process-io.ts';
 import type { ProcessExit } from './status.ts';
 
 /** What an event shows of a process. */
-export interface ProcessView {
+interface ProcessView {
   /** Empty for the init. */
   readonly execId: string;
   readonly pid: number;

@@ -31,7 +31,7 @@ export interface GuestConnection {
 }
 
 /** How to connect. */
-export interface ConnectGuestOptions {
+interface ConnectGuestOptions {
   /** Nothing was ever sent to this guest. */
   readonly fresh: boolean;
   /** Deadline of the whole connection: that of the boot. */

@@ -126,7 +126,7 @@ async function introduce(guest: GuestConnection, identity: GuestIdentity): Promi
 }
 
 /** The result of `work`, or an error with the machine's last words when it ends first. */
-export async function untilEnd<T>(vm: Vm, work: Promise<T>): Promise<T> {
+async function untilEnd<T>(vm: Vm, work: Promise<T>): Promise<T> {
   const ended = vm.ended.then((end): never => {
     throw new TskataError(Code.Unavailable, describeEnd(end));
   });
@@ -143,7 +143,7 @@ export async function untilEnd<T>(vm: Vm, work: Promise<T>): Promise<T> {
 }
 
 /** One sentence on why a machine ended, with its last lines. They are the guest's words: bounded and marked. */
-export function describeEnd(end: VmEnd): string {
+function describeEnd(end: VmEnd): string {
   const parts = [`the virtual machine ended (${end.cause}): ${end.message}`];
   if (end.cause === 'asked') return parts.join('');
   const lines = (title: string, tail: readonly string[]): void => {

@@ -5,7 +5,7 @@
 import { JsonReader, JsonShapeError } from './json-reader.ts';
 
 /** Version of the form; a reader refuses others by name. */
-export const RECORD_VERSION = 1;
+const RECORD_VERSION = 1;
 
 /** A host process that cannot be mistaken for a later one with the same number. */
 export interface ProcessRef {
@@ -15,8 +15,8 @@ export interface ProcessRef {
 }
 
 /** Closed set of what a record says about its container. */
-export const RECORD_STATUSES = ['creating', 'created', 'running', 'paused', 'stopped'] as const;
-export type RecordStatus = (typeof RECORD_STATUSES)[number];
+const RECORD_STATUSES = ['creating', 'created', 'running', 'paused', 'stopped'] as const;
+type RecordStatus = (typeof RECORD_STATUSES)[number];
 
 /** How a container ended. */
 export interface ExitRecord {

@@ -7,9 +7,9 @@ import type { DiskConfig } from '../vm/vm.ts';
 import type { DiskRequest } from './plan.ts';
 
 /** Slots for read-only layers; images with more are packed by the image store. */
-export const MAX_LAYER_DISKS = 8;
+const MAX_LAYER_DISKS = 8;
 /** The slot of the writable disk. */
-export const SCRATCH_SLOT = MAX_LAYER_DISKS;
+const SCRATCH_SLOT = MAX_LAYER_DISKS;
 
 /** Slots of one machine. */
 export class DiskSlots {

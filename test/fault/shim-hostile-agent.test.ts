@@ -43,7 +43,7 @@ beforeAll(async () => {
   const root = mkdtempSync(join(tmpdir(), 'tskata-hostile-program-'));
   program = join(root, 'host.js');
   await build({
-    entryPoints: [join(import.meta.dirname, '../helpers/hostile-host.ts')],
+    entryPoints: [join(import.meta.dirname, 'fixtures/hostile-host.ts')],
     outfile: program,
     bundle: true,
     platform: 'node',
