@@ -90,19 +90,32 @@ export class Shim {
   }
 
   async #stop(reason: string): Promise<void> {
-    const { log, assign, store } = this.#parts;
+    const { log, clock } = this.#parts;
     log.info('shutting down', { reason });
     this.#cancelIdle();
-    await this.sandbox.destroy();
-    await this.#parts.release();
-    if (this.#forget) {
-      store.remove(assign.namespace, assign.id);
-      rmSync(join(assign.libRoot, 'containers', assign.namespace, assign.id), { recursive: true, force: true });
-    } else if (assign.containerdAddress !== '') {
-      store.remove(assign.namespace, assign.id);
-    }
+    // Each step runs whatever became of the one before: a shim that cannot clean up must still end.
+    await this.#attempt('end the sandbox', () => this.sandbox.destroy());
+    await this.#attempt('end the keeper', () => this.#parts.release());
+    await this.#attempt('remove the state', () => this.#forgetState());
     // The caller's answer goes out first, then nobody new comes in.
-    this.#parts.clock.timer(LAST_ANSWER_MS, () => void this.#close());
+    clock.timer(LAST_ANSWER_MS, () => void this.#close());
+  }
+
+  /** containerd keeps its own books, and a container that was to be removed leaves nothing; others keep their record. */
+  #forgetState(): void {
+    const { assign, store } = this.#parts;
+    if (!this.#forget && assign.containerdAddress === '') return;
+    store.remove(assign.namespace, assign.id);
+    if (!this.#forget) return;
+    rmSync(join(assign.libRoot, 'containers', assign.namespace, assign.id), { recursive: true, force: true });
+  }
+
+  async #attempt(what: string, work: () => unknown): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      this.#parts.log.error('shutdown step failed', { what, error: String(error) });
+    }
   }
 
   async #close(): Promise<void> {
