@@ -25,6 +25,7 @@ import { FdChannel } from './sys/fd-channel.ts';
 import { CLOCK, RB } from './sys/linux.ts';
 import { engine, loop, sys } from './sys/native.ts';
 import { clockNs, raiseDescriptorLimit, reboot } from './sys/processes.ts';
+import { SYS } from './sys/syscalls.ts';
 
 /** The engine's heap: requests of 1 MiB, plans and windows of streams fit many times. */
 const MEMORY_LIMIT_BYTES = 64 * 1024 * 1024;
@@ -74,6 +75,8 @@ function die(error: unknown): never {
 
 function main(): void {
   engine.setMemoryLimit(MEMORY_LIMIT_BYTES);
+  // Modes are what is asked for: of files of the host, of device nodes.
+  sys.call(SYS.umask, 0);
   makeMounts(sys);
   const startedNs = clockNs(sys, CLOCK.BOOTTIME);
   const log = consoleLog(sys, loop);

@@ -50,7 +50,7 @@ export function writeFiles(
   });
 }
 
-/** Nodes for a container that may not make them. All containers share them: same number, same node. */
+/** Nodes for a container that may not make them. All containers share them: same number and mode, same node. */
 export function makeNodes(sys: Sys, devices: readonly Device[]): string {
   const types = { b: S.IFBLK, c: S.IFCHR, p: S.IFIFO } as const;
   mkdirAll(sys, NODES);

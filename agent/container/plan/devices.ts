@@ -48,7 +48,7 @@ export function withDefaults(devices: readonly Device[]): readonly Device[] {
 
 /** Where the agent keeps a node that a user namespace could not make itself. */
 export function nodePath(directory: string, device: Device): string {
-  return `${directory}/${device.type}${device.major}-${device.minor}`;
+  return `${directory}/${device.type}${device.major}-${device.minor}-${device.mode.toString(8)}`;
 }
 
 /**
