@@ -18,11 +18,13 @@ import type { ServiceContext } from './service/context.ts';
 import { dialHandlers } from './service/dial.ts';
 import { withStatus } from './service/errors.ts';
 import { sandboxHandlers } from './service/sandbox.ts';
+import { copyTree } from './storage/copy-tree.ts';
+import { COPY_UP_FROM, COPY_UP_MODE, COPY_UP_TO } from './storage/copy-up.ts';
 import { Storages } from './storage/storages.ts';
 import { Supervisor } from './supervisor.ts';
-import { writeFile } from './sys/calls.ts';
+import { open, writeFile } from './sys/calls.ts';
 import { FdChannel } from './sys/fd-channel.ts';
-import { CLOCK, RB } from './sys/linux.ts';
+import { CLOCK, O, RB } from './sys/linux.ts';
 import { engine, loop, sys } from './sys/native.ts';
 import { clockNs, raiseDescriptorLimit, reboot } from './sys/processes.ts';
 import { SYS } from './sys/syscalls.ts';
@@ -73,7 +75,18 @@ function die(error: unknown): never {
   return sys.exit(1);
 }
 
+/** The other mode of this program: see `storage/copy-up.ts`. */
+function copyUp(): void {
+  // What was resolved in the container's root can be read through its descriptor only.
+  const from = open(sys, `/proc/self/fd/${COPY_UP_FROM}`, O.RDONLY | O.DIRECTORY);
+  copyTree(sys, from, COPY_UP_TO, sys.argv[2] === 'copy');
+}
+
 function main(): void {
+  if (sys.argv[1] === COPY_UP_MODE) {
+    copyUp();
+    sys.exit(0);
+  }
   engine.setMemoryLimit(MEMORY_LIMIT_BYTES);
   // Modes are what is asked for: of files of the host, of device nodes.
   sys.call(SYS.umask, 0);

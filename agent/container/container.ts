@@ -8,6 +8,7 @@ import { CONTAINERS_CGROUP } from '../paths.ts';
 import { Code, TskataError } from '../protocol/errors.ts';
 import type { GuestFile, Resources } from '../protocol/generated/agent.ts';
 import { Scope } from '../protocol/scope.ts';
+import { makeCopyUps } from '../storage/copy-up.ts';
 import { close, open, writeFile } from '../sys/calls.ts';
 import { CLONE, O, SIG } from '../sys/linux.ts';
 import { Cgroup } from './cgroup/cgroup.ts';
@@ -112,9 +113,11 @@ export class Container {
       guestOwner(spec, user),
     );
     this.scope.add(() => io.close());
+    const cgroupFd = this.group.fd;
+    const mounts = await makeCopyUps(this.tools, spec.mounts, { root: input.rootfs, cgroupFd, directory }, this.scope);
     const plan = planInit({
       containerId: this.id,
-      spec: input.rootfs.readOnly ? { ...spec, rootReadonly: true } : spec,
+      spec: { ...spec, mounts, rootReadonly: spec.rootReadonly || input.rootfs.readOnly },
       namespaces: this.namespaces,
       rootfs: input.rootfs,
       mountPoint: `${directory}/root`,

@@ -8,6 +8,7 @@ import { planSharedPid } from '../../../agent/container/shared-pid.ts';
 import type { ContainerSpec, NamespaceName } from '../../../agent/container/spec.ts';
 import { ContainerSpec as Message } from '../../../agent/protocol/generated/agent.ts';
 import { convertSpec } from '../../../agent/service/convert.ts';
+import { planCopyUp } from '../../../agent/storage/copy-up.ts';
 import { planUserNamespace } from '../../../agent/storage/id-map.ts';
 import { planBlock, planOverlay, planShare, planTmpfs, planUnmount } from '../../../agent/storage/plans.ts';
 import type { SpawnPlan } from '../../../agent/sys/plan.ts';
@@ -163,6 +164,18 @@ describe('other children', () => {
   test('mount overlays with mapped owners', () => {
     const idMap = { fd: 33, uid: 100_000, gid: 100_000 };
     return golden(planOverlay({ lowers: ['/l0', '/l1'], upper: '/u', target: '/t', idMap }), 'storage-mapped');
+  });
+  test('copy a directory to its tmpfs', () => {
+    const mount = {
+      destination: '/var/x',
+      type: 'tmpfs',
+      source: 'tmpfs',
+      options: ['tmpcopyup', 'size=1m', 'noexec'],
+      subpath: '',
+      isFile: false,
+    };
+    const root = { path: '/run/tskata/storage/root', subpath: 'sub' };
+    return golden(planCopyUp({ root, mount, target: '/run/tskata/containers/c1/tmpfs-0', cgroupFd: 20 }), 'copy-up');
   });
   test('unmount', () =>
     golden(planUnmount(['/run/tskata/storage/a', '/run/tskata/storage/b'], true), 'storage-unmount'));

@@ -306,6 +306,29 @@ describe('mounts', () => {
     expect(stdout).toContain('1755 3\n');
   });
 
+  test('begin with what the image has there, when asked for', async () => {
+    const tmpfs = (destination: string, ...options: string[]) => ({
+      destination,
+      type: 'tmpfs',
+      source: 'tmpfs',
+      options,
+    });
+    const mounts = [
+      ...(testSpec(['x']).mounts ?? []),
+      tmpfs('/etc', 'tmpcopyup', 'nosuid', 'size=2m'),
+      tmpfs('/home', 'tmpcopyup', 'mode=700'),
+      tmpfs('/suid', 'tmpcopyup', 'ro'),
+      tmpfs('/nothing/there', 'tmpcopyup'),
+      tmpfs('/tmp', 'tmpcopyup'),
+    ];
+    const text = `head -1 /etc/passwd; stat -c '%a %u %g' /etc/plain /home /home/app /tmp /suid/ping; echo x > /etc/new; ls /nothing/there | wc -l
+      touch /suid/x 2>/dev/null || echo refused; grep ' /etc ' /proc/self/mounts | cut -d' ' -f3`;
+    const { stdout } = await script(text, { mounts });
+    expect(stdout).toBe(
+      'root:x:0:0:root:/root:/bin/sh\n644 0 0\n700 0 0\n755 1000 1000\n1777 0 0\n4755 0 0\n0\nrefused\ntmpfs\n',
+    );
+  });
+
   test('of storages are bound, whole and in part, read-only and with propagation', async () => {
     counter += 1;
     const id = `c${counter}`;
