@@ -3,6 +3,8 @@
  * sent as it happens, so that a host that hangs or dies still has told all before. Used on both sides.
  */
 
+import { StringDecoder } from 'node:string_decoder';
+
 /** What a line can say. */
 export type ReportEvent =
   /** The host is up; the test runner starts. */
@@ -30,9 +32,10 @@ export function decodeEvents(
   onEvent: (event: ReportEvent) => void,
   onNoise: (line: string) => void,
 ): (chunk: Buffer) => void {
+  const decoder = new StringDecoder();
   let rest = '';
   return (chunk) => {
-    const lines = (rest + chunk.toString()).split('\n');
+    const lines = (rest + decoder.write(chunk)).split('\n');
     rest = lines.pop() ?? '';
     for (const line of lines) {
       try {

@@ -7,6 +7,7 @@ import { beInKvmHost } from './host.ts';
 
 const TCG = { accelerator: { name: 'tcg', reason: 'asked for by the test' } } as const;
 const MACHINE_MS = 240_000;
+const CALL = { timeoutMs: 60_000 };
 
 let harness: FactoryHarness;
 let saved: string;
@@ -25,11 +26,11 @@ describe('a machine under KVM', () => {
     try {
       expect(vm.accelerator).toBe('kvm');
       const agent = await connect(vm, true);
-      agent.close();
       await vm.pause();
       await vm.save(saved);
       await vm.resume();
-      (await connect(vm, false)).close();
+      expect(await agent.call.guestInfo({}, CALL)).toBeDefined();
+      agent.close();
     } finally {
       await vm.stop();
     }
@@ -41,8 +42,7 @@ describe('a machine under KVM', () => {
     try {
       expect(vm.accelerator).toBe('kvm');
       const agent = await connect(vm, false);
-      const info = await agent.call.guestInfo({}, { timeoutMs: 60_000 });
-      expect(info).toBeDefined();
+      expect(await agent.call.guestInfo({}, CALL)).toBeDefined();
       agent.close();
     } finally {
       await vm.stop();
