@@ -1,4 +1,4 @@
-import { closeSync, constants, openSync, readFileSync, statSync } from 'node:fs';
+import { closeSync, constants, openSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -87,9 +87,9 @@ describe('a container from Create to Shutdown', () => {
     await shim.task.create({ id, bundle, rootfs: IMAGE_ROOTFS });
     const vm = shim.vms.last;
     expect(vm.config.disks).toEqual([
-      { slot: 0, path: '/images/layer0.squashfs', readOnly: true },
-      { slot: 1, path: '/images/layer1.squashfs', readOnly: true },
-      { slot: 8, path: '/images/scratch.ext4', readOnly: false },
+      { slot: 0, path: '/images/layer0.squashfs', readOnly: true, ephemeral: false },
+      { slot: 1, path: '/images/layer1.squashfs', readOnly: true, ephemeral: false },
+      { slot: 8, path: '/images/scratch.ext4', readOnly: false, ephemeral: true },
     ]);
     expect(vm.config.shares).toHaveLength(1);
     const request = vm.guest.containers.get(id)?.request;
@@ -346,6 +346,39 @@ describe('input and output', () => {
     expect((await shim.task.wait({ id })).exitStatus).toBe(0);
     await out.ended;
     expect(out.text).toBe('one two');
+  });
+
+  test('binary:// output goes to a program that says when it is ready', async () => {
+    const { id, bundle } = shim.bundle('one', ['both']);
+    const logger = join(shim.directory, 'logger');
+    const target = join(shim.directory, 'logged');
+    const script = [
+      '#!/bin/sh',
+      'echo "$CONTAINER_NAMESPACE/$CONTAINER_ID $1" > "$2"',
+      'exec 5>&-',
+      'cat <&3 >> "$2"',
+      'cat <&4 >> "$2"',
+      'echo end >> "$2"',
+    ];
+    writeFileSync(logger, script.join('\n'), { mode: 0o755 });
+    await shim.task.create({ id, bundle, rootfs: IMAGE_ROOTFS, stdout: `binary://${logger}?target=${target}` });
+    await shim.task.start({ id });
+    expect((await shim.task.wait({ id })).exitStatus).toBe(4);
+    await shim.task.delete({ id });
+    await expect.poll(() => readFileSync(target, 'utf8'), { timeout: 5_000 }).toBe('test/one target\nout\nerr\nend\n');
+  });
+
+  test('a missing logger or FIFO fails the Create by name', async () => {
+    const { id, bundle } = shim.bundle('one', ['true']);
+    const request = { id, bundle, rootfs: IMAGE_ROOTFS };
+    await expect(shim.task.create({ ...request, stdout: '/nowhere/fifo' })).rejects.toThrow(
+      'open fifo - /nowhere/fifo - ENOENT',
+    );
+    await expect(shim.task.create({ ...request, stdout: join(bundle, 'config.json') })).rejects.toThrow('not a FIFO');
+    await expect(shim.task.create({ ...request, stdout: 'ttrpc+unix:///x' })).rejects.toThrow(
+      "scheme 'ttrpc+unix' is not supported",
+    );
+    expect(shim.vms.machines).toHaveLength(0);
   });
 
   test('file:// output and the log file hold everything', async () => {
