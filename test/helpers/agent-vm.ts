@@ -24,7 +24,7 @@ const END_TIMEOUT_MS = 20_000;
 const FIRST_DISK_SLOT = 5;
 
 /** A disk of the machine. */
-export interface AgentDisk {
+interface AgentDisk {
   readonly path: string;
   readonly readOnly: boolean;
 }
@@ -90,7 +90,7 @@ async function tscKhz(): Promise<number> {
 }
 
 function qemuArguments(kernel: string, initrd: string, khz: number, options: AgentVmOptions): string[] {
-  const line = `quiet console=hvc0 panic=-1 tsc_early_khz=${options.icount ? 1_000_000 : khz} no_timer_check mitigations=off cryptomgr.notests${options.icount ? ' nokaslr norandmaps random.trust_cpu=on' : ''}`;
+  const line = `quiet console=hvc0 panic=-1 tsc_early_khz=${options.icount ? 1_000_000 : khz} lapic_timer_hz=1000000000 no_timer_check tsc=reliable noreplace-smp pci=lastbus=0 mitigations=off cryptomgr.notests${options.icount ? ' nokaslr norandmaps random.trust_cpu=on' : ''}`;
   const args = [
     '-nodefaults',
     '-no-user-config',
