@@ -1,6 +1,6 @@
 /** Owns where the agent keeps what it makes, in the guest. Every name below comes from a checked id. */
 
-export const RUN = '/run/tskata';
+const RUN = '/run/tskata';
 /** Mount points of storages. */
 export const STORAGE = `${RUN}/storage`;
 /** Mount points of whole virtio-fs shares, by tag. */

@@ -10,7 +10,7 @@ import type { WaitStatus } from './sys/structs.ts';
 import type { Loop, SpawnedChild, Sys } from './sys/sys.ts';
 
 /** How a child ended. */
-export interface ChildEnd {
+interface ChildEnd {
   /** 0 to 255; 128 + n for signal n. */
   readonly status: number;
   readonly signaled: boolean;
@@ -114,7 +114,7 @@ export class Supervisor {
 }
 
 /** The shell's number for an ending. */
-export function endOf(status: WaitStatus): ChildEnd {
+function endOf(status: WaitStatus): ChildEnd {
   const signaled = status.code === CLD.KILLED || status.code === CLD.DUMPED;
   return { status: signaled ? 128 + status.status : status.status & 0xff, signaled };
 }

@@ -4,7 +4,7 @@
  */
 
 import { CGROUP, CONTAINERS, CONTAINERS_CGROUP, SHARES, STORAGE } from '../paths.ts';
-import { mkdirAll, symlink, writeFile } from '../sys/calls.ts';
+import { mkdirAll, readFile, symlink, writeFile } from '../sys/calls.ts';
 import { check } from '../sys/errors.ts';
 import { MS } from '../sys/linux.ts';
 import { mount } from '../sys/mounts.ts';
@@ -34,8 +34,8 @@ const EARLY_MOUNTS: readonly EarlyMount[] = [
   { target: CGROUP, type: 'cgroup2', flags: QUIET, data: 'nsdelegate,memory_recursiveprot' },
 ];
 
-/** Controllers that containers get. One that the kernel lacks is left out. */
-const CONTROLLERS = ['cpu', 'cpuset', 'io', 'memory', 'pids', 'hugetlb', 'misc'];
+/** Controllers that containers get, of those that the kernel has. Limits of another one are refused when asked for. */
+const CONTROLLERS = new Set(['cpu', 'cpuset', 'io', 'memory', 'pids', 'hugetlb', 'misc']);
 
 /** Makes the guest's file systems. Throws SysError: without them there is no sandbox. */
 export function makeMounts(sys: Sys): void {
@@ -58,13 +58,9 @@ export function makeMounts(sys: Sys): void {
 /** Hands the controllers down to the containers' groups. */
 export function makeCgroups(sys: Sys): void {
   mkdirAll(sys, CONTAINERS_CGROUP);
+  const there = readFile(sys, `${CGROUP}/cgroup.controllers`).trim().split(' ');
+  const wanted = there.filter((controller) => CONTROLLERS.has(controller)).map((controller) => `+${controller}`);
   for (const directory of [CGROUP, CONTAINERS_CGROUP]) {
-    for (const controller of CONTROLLERS) {
-      try {
-        writeFile(sys, `${directory}/cgroup.subtree_control`, `+${controller}`);
-      } catch {
-        // The kernel was built without this controller; limits that need it are refused when they are asked for.
-      }
-    }
+    writeFile(sys, `${directory}/cgroup.subtree_control`, wanted.join(' '));
   }
 }

@@ -10,8 +10,8 @@ import type { Uevents } from './uevents.ts';
 const CLASS = '/sys/class/virtio-ports';
 const PORT_TIMEOUT_MS = 30_000;
 
-export const CONTROL_PORT = 'org.tskata.control';
-export const BYTES_PORT = 'org.tskata.bytes';
+const CONTROL_PORT = 'org.tskata.control';
+const BYTES_PORT = 'org.tskata.bytes';
 
 /** Device path of the port of that name. */
 function findPort(sys: Sys, name: string): string | undefined {

@@ -72,7 +72,7 @@ export interface SeccompArg {
   readonly op: string;
 }
 
-export interface SeccompSyscall {
+interface SeccompSyscall {
   readonly names: readonly string[];
   readonly action: string;
   readonly errno?: number;

@@ -8,7 +8,7 @@ import { Code, TskataError } from '../protocol/errors.ts';
 const CALLERS_MISTAKES = [ResourcesError, SeccompError, UserError, RangeError];
 
 /** Everything that was caught, as an error with a code. */
-export function toStatus(caught: unknown): TskataError {
+function toStatus(caught: unknown): TskataError {
   if (caught instanceof Error && CALLERS_MISTAKES.some((kind) => caught instanceof kind)) {
     return new TskataError(Code.InvalidArgument, caught.message, caught);
   }

@@ -46,7 +46,7 @@ function findDevice(sys: Sys, pciPath: string): string | undefined {
 }
 
 /** The disk at a PCI path, or undefined while there is none. */
-export function findDisk(sys: Sys, pciPath: string): Disk | undefined {
+function findDisk(sys: Sys, pciPath: string): Disk | undefined {
   const device = findDevice(sys, pciPath);
   if (device === undefined) return undefined;
   for (const virtio of entries(sys, device).filter((name) => /^virtio[0-9]+$/.test(name))) {

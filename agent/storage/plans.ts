@@ -15,8 +15,8 @@ import type { IdMap } from './id-map.ts';
 export const BLOCK_TYPES: ReadonlySet<string> = new Set(['squashfs', 'erofs', 'ext4']);
 
 /** Directories of a writable disk that an overlay uses. */
-export const UPPER = 'upper';
-export const WORK = 'work';
+const UPPER = 'upper';
+const WORK = 'work';
 
 const SECBIT_NO_SETUID_FIXUP = 4;
 

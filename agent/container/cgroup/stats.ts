@@ -20,7 +20,7 @@ export function parseFlatKeyed(text: string): Map<string, bigint> {
 }
 
 /** A single number; "max" is the largest 64-bit one. */
-export function parseValue(text: string): bigint {
+function parseValue(text: string): bigint {
   const word = text.trim();
   if (word === 'max') return UNLIMITED;
   return /^[0-9]+$/.test(word) ? BigInt(word) : 0n;

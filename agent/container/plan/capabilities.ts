@@ -10,7 +10,7 @@ import type { Capabilities } from '../spec.ts';
 import type { PlanBuilder } from './builder.ts';
 
 /** By number (linux/capability.h). */
-export const CAPABILITY_NAMES: readonly string[] = [
+const CAPABILITY_NAMES: readonly string[] = [
   'CAP_CHOWN',
   'CAP_DAC_OVERRIDE',
   'CAP_DAC_READ_SEARCH',

@@ -21,7 +21,7 @@ const node = (path: string, major: number, minor: number): Device => ({
 });
 
 /** Every container has these. */
-export const DEFAULT_DEVICES: readonly Device[] = [
+const DEFAULT_DEVICES: readonly Device[] = [
   node('/dev/null', 1, 3),
   node('/dev/zero', 1, 5),
   node('/dev/full', 1, 7),

@@ -220,6 +220,55 @@ describe('a user namespace', () => {
   });
 });
 
+describe('mounts between containers', () => {
+  test('spread where both ends want it', async () => {
+    const mounts = (id: string, option: string) => [
+      ...(testSpec(['x']).mounts ?? []),
+      { destination: '/shared', type: 'bind', storageId: id, options: ['rbind', option] },
+    ];
+    const privileged = ['CAP_SYS_ADMIN'];
+    const process = testProcess(
+      ['sh', '-c', 'mkdir -p /shared/m && mount -t tmpfs t /shared/m && touch /shared/m/seen; sleep 1000'],
+      {
+        capabilities: { bounding: privileged, effective: privileged, permitted: privileged },
+      },
+    );
+    const stdout = vm.connection.openStream('from-guest');
+    await vm.call.createContainer({
+      containerId: 'giver',
+      storages: [...rootStorages('giver', 0, 2), { id: 'meeting', tmpfs: { sizeBytes: 1n << 20n } }],
+      rootfsId: 'giver-root',
+      spec: testSpec([], { process, mounts: mounts('meeting', 'rshared') }),
+      streams: { stdout: stdout.id },
+    });
+    // Roots that nobody can write: what is mounted on must be there, or be on the storage.
+    for (const [containerId, option] of [
+      ['taker', 'rslave'],
+      ['loner', 'rprivate'],
+    ] as const) {
+      const rootfsId = `${containerId}-root`;
+      const storages = [
+        { id: rootfsId, tmpfs: { sizeBytes: 4n << 20n } },
+        { id: `${containerId}-bin`, overlay: { lowerIds: ['giver-layer'], upperId: '' } },
+      ];
+      const bin = {
+        destination: '/bin',
+        type: 'bind',
+        storageId: `${containerId}-bin`,
+        storagePath: 'bin',
+        options: ['bind'],
+      };
+      const spec = testSpec(['sleep', '1000'], { mounts: [...mounts('meeting', option), bin] });
+      await vm.call.createContainer({ containerId, storages, rootfsId, spec });
+      await vm.call.startContainer({ containerId });
+    }
+    await vm.call.startContainer({ containerId: 'giver' });
+    await expect.poll(async () => output('taker', 'ls /shared/m'), { timeout: 5000 }).toBe('seen\n');
+    expect(await output('loner', 'ls /shared/m')).toBe('');
+    for (const id of ['taker', 'loner', 'giver']) await remove(id);
+  });
+});
+
 describe('events', () => {
   test('are numbered, and wait for what happens', async () => {
     const { events } = await vm.call.nextEvents({ after: 0n });
