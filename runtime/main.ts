@@ -1,7 +1,9 @@
 /** The `tskata` command: global flags, then one verb a file. It owns nothing that lives longer than itself. */
 import { Command, CommanderError, Option } from 'commander';
 import { makeContext } from './cli/context.ts';
-import { EXIT_RUNTIME, report } from './cli/exit.ts';
+import { EXIT_CLOSED_PIPE, EXIT_RUNTIME, report } from './cli/exit.ts';
+import { Interrupted } from './cli/interruption.ts';
+import { sweep } from './cli/sweep.ts';
 import { VERBS } from './cli/verbs.ts';
 
 declare const TSKATA_VERSION: string;
@@ -40,9 +42,23 @@ for (const command of program.commands) command.exitOverride().configureOutput(p
 
 const verb = process.argv.slice(2).find((word) => !word.startsWith('-'));
 const failureStatus = verb === 'run' || verb === 'exec' ? EXIT_RUNTIME : 1;
+// A pipe whose reader went away ends a verb that only prints; `run` and `exec` end their process first.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+    if (failureStatus !== EXIT_RUNTIME) process.exit(EXIT_CLOSED_PIPE);
+  });
+}
+// What a crash left goes with the next command; `gc` tells what it does itself, `doctor` changes nothing.
+program.hook('preAction', async (_, action) => {
+  if (action.name() !== 'gc' && action.name() !== 'doctor') await sweep(context());
+});
+
 try {
   await program.parseAsync();
 } catch (error) {
+  // A pull or boot may still be under way: nobody waits for it any more.
+  if (error instanceof Interrupted) process.exit(error.status);
   if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : failureStatus;
   else process.exitCode = report(error, failureStatus, program.opts<GlobalFlags>().debug === true);
 }

@@ -2,6 +2,7 @@
  * The caller's side of a running process: its output, its input, its terminal, its signals, until it ends. The same for
  * `run` and `exec`.
  */
+import { constants } from 'node:os';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import type { Stdio } from './stdio.ts';
 import type { Task } from './task.ts';
@@ -19,6 +20,7 @@ const FORWARDED: readonly NodeJS.Signals[] = [
   'SIGCONT',
   'SIGALRM',
 ];
+const SIGNAL_BASE = 128;
 /** How long output that is still in the FIFOs after the exit is waited for. */
 const DRAIN_DEADLINE_MS = 10_000;
 
@@ -43,13 +45,15 @@ export async function attachAndStart(attachment: Attachment): Promise<number> {
     ended.catch(() => undefined);
     await task.start(execId);
     stdio.handOver();
-    if (terminal) undo.push(lendTerminal(process.stdin), followSize(task, execId));
+    if (terminal) undo.push(followSize(task, execId));
     if (interactive) {
+      // Without input the terminal's keys keep their meaning: Ctrl-C is a signal to us, which is forwarded.
+      if (terminal) undo.push(lendTerminal(process.stdin));
       stdio.copyInput(process.stdin, () => void task.closeStdin(execId).catch(ignoreEnded));
     }
-    const exit = await ended;
+    const status = await Promise.race([ended.then((exit) => exit.status), endUnread(stdio, task, execId)]);
     await Promise.race([stdio.drained(), deadline(DRAIN_DEADLINE_MS)]);
-    return exit.status;
+    return status;
   } finally {
     for (const step of undo.toReversed()) step();
     process.stdin.unref?.();
@@ -62,6 +66,13 @@ function forwardSignals(task: Task, execId: string): () => void {
   return () => {
     for (const name of FORWARDED) process.off(name, forward);
   };
+}
+
+/** Nobody reads our output any more: what SIGPIPE is to a program, with the status that a shell would show. */
+async function endUnread(stdio: Stdio, task: Task, execId: string): Promise<number> {
+  await stdio.unread;
+  await task.kill(constants.signals.SIGKILL, { execId }).catch(ignoreEnded);
+  return SIGNAL_BASE + constants.signals.SIGPIPE;
 }
 
 function followSize(task: Task, execId: string): () => void {

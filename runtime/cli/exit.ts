@@ -3,6 +3,8 @@ import { Code, TskataError } from '../../agent/protocol/errors.ts';
 
 /** tskata itself failed: nothing ran. */
 export const EXIT_RUNTIME = 125;
+/** 128 + SIGPIPE. */
+export const EXIT_CLOSED_PIPE = 141;
 /** The program was found but cannot be executed. */
 export const EXIT_NOT_EXECUTABLE = 126;
 /** The program was not found. */
@@ -20,8 +22,9 @@ export class ExitWith extends Error {
 
 /** Start errors speak runc's words, which docker and CRI match on as well. */
 export function startFailureStatus(error: TskataError): number {
-  if (/executable file not found|no such file or directory/.test(error.message)) return EXIT_NOT_FOUND;
-  if (/permission denied|not a directory|is a directory|exec format error/.test(error.message))
+  // Only of the program itself: a volume that is not there is no missing program.
+  if (/\bexec: ".*": (executable file not found|no such file or directory)/s.test(error.message)) return EXIT_NOT_FOUND;
+  if (/\bexec: ".*": (permission denied|not a directory|is a directory|exec format error)/s.test(error.message))
     return EXIT_NOT_EXECUTABLE;
   return EXIT_RUNTIME;
 }

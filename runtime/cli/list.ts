@@ -4,7 +4,6 @@ import { isAlive } from '../state/process-ref.ts';
 import type { ContainerRecord } from '../state/record.ts';
 import type { CliContext, ContextSource } from './context.ts';
 import { findContainer, nameOf, records } from './names.ts';
-import { sweep } from './sweep.ts';
 import { printTable } from './table.ts';
 
 const SHORT_ID = 12;
@@ -16,8 +15,7 @@ export function register(program: Command, context: ContextSource): void {
     .description('list containers, ended ones too')
     .option('-q, --quiet', 'ids only')
     .option('--json', 'for programs')
-    .action(async (flags: { quiet?: boolean; json?: boolean }) => {
-      await sweep(context());
+    .action((flags: { quiet?: boolean; json?: boolean }) => {
       list(context(), flags);
     });
   program
@@ -43,7 +41,7 @@ function list(context: CliContext, flags: { quiet?: boolean; json?: boolean }): 
       status: statusOf(record),
       pid: record.pid ?? 0,
       createdAt: record.createdAt,
-      ...(record.exit ? { exitStatus: record.exit.status, exitedAt: record.exit.at } : {}),
+      ...exitOf(record),
     }));
     process.stdout.write(`${JSON.stringify(rows, null, 2)}\n`);
   } else if (flags.quiet) {
@@ -61,6 +59,13 @@ function list(context: CliContext, flags: { quiet?: boolean; json?: boolean }): 
   }
 }
 
+/** How it ended, when it has. */
+function exitOf(record: ContainerRecord): object {
+  if (record.exit === undefined) return {};
+  const { status, at, oomKilled, reason } = record.exit;
+  return { exitStatus: status, exitedAt: at, oomKilled, ...(reason === undefined ? {} : { reason }) };
+}
+
 function ociState(record: ContainerRecord): object {
   const status = statusOf(record);
   return {
@@ -70,5 +75,6 @@ function ociState(record: ContainerRecord): object {
     ...(status === 'stopped' || status === 'lost' || record.pid === undefined ? {} : { pid: record.pid }),
     bundle: record.bundle,
     annotations: record.annotations,
+    ...exitOf(record),
   };
 }

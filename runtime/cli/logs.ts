@@ -1,26 +1,19 @@
 /** `tskata logs`: what a container's first process wrote, also after its end. */
-import { createReadStream, existsSync, watch } from 'node:fs';
+import { watch } from 'node:fs';
 import { dirname } from 'node:path';
-import { createInterface } from 'node:readline';
-import type { Command } from 'commander';
+import { type Command, InvalidArgumentError } from 'commander';
 import { containerFiles } from './container-files.ts';
 import type { CliContext, ContextSource } from './context.ts';
+import { type LogEntry, LogReader } from './log-reader.ts';
 import { findContainer } from './names.ts';
 
 interface LogFlags {
   readonly follow?: boolean;
   readonly timestamps?: boolean;
-  readonly tail?: string;
+  readonly tail: number;
 }
 
-/** One line of the log file. */
-interface Entry {
-  readonly time: string;
-  readonly stream: 'stdout' | 'stderr';
-  readonly log: string;
-}
-
-/** A rotation that nobody told of is seen after this time at the latest. */
+/** A change that nobody told of is seen after this time at the latest. */
 const RECHECK_MS = 1000;
 
 export function register(program: Command, context: ContextSource): void {
@@ -30,66 +23,59 @@ export function register(program: Command, context: ContextSource): void {
     .argument('<container>')
     .option('-f, --follow', 'stay until it has ended')
     .option('-t, --timestamps', 'with times')
-    .option('-n, --tail <lines>', 'only the last lines')
+    .option('-n, --tail <lines>', 'only the last lines, or all', parseTail, Number.POSITIVE_INFINITY)
+    .addHelpText('after', '\nExamples:\n  tskata logs -f web\n  tskata logs -t -n 100 web')
     .action(async (reference: string, flags: LogFlags) => logs(context(), reference, flags));
+}
+
+function parseTail(text: string): number {
+  if (text === 'all') return Number.POSITIVE_INFINITY;
+  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('must be a number of lines, or all');
+  return Number(text);
 }
 
 async function logs(context: CliContext, reference: string, flags: LogFlags): Promise<void> {
   const record = findContainer(context, reference);
   const file = containerFiles(context, record.id).logFile;
-  const entries: Entry[] = [];
-  const keep = flags.tail === undefined ? Number.POSITIVE_INFINITY : Number(flags.tail);
-  let offset = 0;
-  for (const path of [`${file}.1`, file]) {
-    if (!existsSync(path)) continue;
-    offset = await readEntries(path, 0, (entry) => {
-      entries.push(entry);
-      if (entries.length > keep) entries.shift();
-      if (keep === Number.POSITIVE_INFINITY) print(entries.splice(0), flags);
-    });
-  }
-  print(entries, flags);
-  if (flags.follow) await follow(context, record.id, file, offset, flags);
-}
-
-function print(entries: readonly Entry[], flags: LogFlags): void {
-  for (const entry of entries) {
-    const stream = entry.stream === 'stderr' ? process.stderr : process.stdout;
-    stream.write(flags.timestamps ? `${entry.time} ${entry.log}` : entry.log);
-  }
-}
-
-/** Hands on every whole line from `offset` on; returns the offset after the last. */
-async function readEntries(path: string, offset: number, take: (entry: Entry) => void): Promise<number> {
-  let position = offset;
-  const lines = createInterface({
-    input: createReadStream(path, { start: offset }),
-    crlfDelay: Number.POSITIVE_INFINITY,
-  });
-  for await (const line of lines) {
-    const entry = parseEntry(line);
-    // A last line that is still being written is read again from its beginning.
-    if (!entry) break;
-    position += Buffer.byteLength(line) + 1;
-    take(entry);
-  }
-  return position;
-}
-
-function parseEntry(line: string): Entry | undefined {
+  const reader = new LogReader(file);
   try {
-    return JSON.parse(line) as Entry;
-  } catch {
-    return undefined;
+    await printTail(reader, flags);
+    if (flags.follow) await follow(context, record.id, file, reader, flags);
+  } finally {
+    await reader.close();
   }
 }
 
-async function follow(context: CliContext, id: string, file: string, start: number, flags: LogFlags): Promise<void> {
-  let offset = start;
+async function printTail(reader: LogReader, flags: LogFlags): Promise<void> {
+  const kept: LogEntry[] = [];
+  for await (const entry of reader.read()) {
+    if (flags.tail === Number.POSITIVE_INFINITY) {
+      print(entry, flags);
+      continue;
+    }
+    kept.push(entry);
+    if (kept.length > flags.tail) kept.shift();
+  }
+  for (const entry of kept) print(entry, flags);
+}
+
+function print(entry: LogEntry, flags: LogFlags): void {
+  const stream = entry.stream === 'stderr' ? process.stderr : process.stdout;
+  stream.write(flags.timestamps ? `${entry.time} ${entry.log}` : entry.log);
+}
+
+async function follow(
+  context: CliContext,
+  id: string,
+  file: string,
+  reader: LogReader,
+  flags: LogFlags,
+): Promise<void> {
   for (;;) {
-    const ended = context.state.find(context.namespace, id)?.status;
-    offset = await readEntries(file, offset, (entry) => print([entry], flags)).catch(() => 0);
-    if (ended === undefined || ended === 'stopped') return;
+    // Asked before the rest is read: what was written before the end is printed.
+    const status = context.state.find(context.namespace, id)?.status;
+    for await (const entry of reader.read()) print(entry, flags);
+    if (status === undefined || status === 'stopped') return;
     await changed(file);
   }
 }
@@ -98,11 +84,17 @@ async function follow(context: CliContext, id: string, file: string, start: numb
 function changed(file: string): Promise<void> {
   return new Promise((resolve) => {
     const done = (): void => {
-      watcher.close();
+      watcher?.close();
       clearTimeout(timer);
       resolve();
     };
-    const watcher = watch(dirname(file), done);
+    let watcher: ReturnType<typeof watch> | undefined;
+    try {
+      watcher = watch(dirname(file), done);
+      watcher.once('error', done);
+    } catch {
+      // The container is being removed: the next look at its record ends this.
+    }
     const timer = setTimeout(done, RECHECK_MS);
   });
 }

@@ -1,10 +1,10 @@
 /** Where the root file system and the program of a `run` come from: an image, a host directory, or an OCI bundle. */
-import { mkdir, stat } from 'node:fs/promises';
+import { lstat, mkdir, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import type { Mount } from '../../shim/task/generated/types.ts';
 import { createScratchDisk } from '../image/scratch.ts';
-import { DETACHED, IMAGE, NAME, STOP_SIGNAL, STOP_TIMEOUT } from '../oci/annotations.ts';
+import { ABANDONED, DETACHED, IMAGE, NAME, STOP_SIGNAL, STOP_TIMEOUT } from '../oci/annotations.ts';
 import { readBundle, rootDirectory } from '../oci/bundle.ts';
 import { composeSpec } from '../oci/compose.ts';
 import type { ImageDefaults } from '../oci/request.ts';
@@ -13,6 +13,7 @@ import type { ContainerFiles } from './container-files.ts';
 import type { CliContext } from './context.ts';
 import { containerRequest } from './flags/container.ts';
 import { parseSize } from './flags/size.ts';
+import { parseVolume } from './flags/volume.ts';
 import type { RunFlags } from './run-flags.ts';
 import { prepareImage } from './run-image.ts';
 import { terminalSize } from './terminal.ts';
@@ -44,6 +45,7 @@ export async function prepareRun(
     throw new TskataError(Code.InvalidArgument, 'run: name an image, or give --rootfs or --bundle');
   // Checked before an image is fetched: a wrong flag costs nothing.
   compose(id, NO_IMAGE, ['-'], flags);
+  await makeMissingSources(flags.volume);
   const storageBytes = parseSize('--storage', flags.storage);
   const image = await prepareImage(context, reference, flags.pull);
   try {
@@ -64,6 +66,17 @@ export async function prepareRun(
   }
 }
 
+/** A host directory that -v names and that is not there is made, as docker does; --mount refuses it. */
+async function makeMissingSources(volumes: readonly string[]): Promise<void> {
+  for (const text of volumes) {
+    const { source } = parseVolume('--volume', text);
+    if (await lstat(source).catch(() => undefined)) continue;
+    await mkdir(source, { recursive: true, mode: 0o755 }).catch((error: Error) => {
+      throw new TskataError(Code.InvalidArgument, `--volume ${text}: make the directory: ${error.message}`);
+    });
+  }
+}
+
 function compose(id: string, image: ImageDefaults, command: readonly string[], flags: RunFlags): Spec {
   const terminal = flags.tty ? { terminal: terminalSize(process.stdout) } : {};
   const spec = composeSpec(containerRequest(flags, { id, image, command, ...terminal }, process.env));
@@ -79,7 +92,7 @@ function withOwnAnnotations(spec: Spec, flags: RunFlags, imageStopSignal: string
       ...(flags.name === undefined ? {} : { [NAME]: flags.name }),
       ...(stopSignal === '' ? {} : { [STOP_SIGNAL]: stopSignal }),
       [STOP_TIMEOUT]: String(flags.stopTimeout),
-      ...(flags.detach ? { [DETACHED]: flags.rm ? 'remove' : 'keep' } : {}),
+      [flags.detach ? DETACHED : ABANDONED]: flags.rm ? 'remove' : 'keep',
     },
   };
 }
@@ -92,6 +105,7 @@ async function fromDirectory(
 ): Promise<PreparedRun> {
   const directory = await existingDirectory('--rootfs', rootfs);
   const spec = compose(id, NO_IMAGE, words, flags);
+  await makeMissingSources(flags.volume);
   return { spec, rootfs: [bind(directory, flags.readOnly === true)], release: nothing };
 }
 

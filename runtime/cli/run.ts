@@ -1,21 +1,21 @@
 /** `tskata run`: an image, a directory or a bundle becomes a container in its own machine. */
 
-import { writeFile } from 'node:fs/promises';
-import { constants } from 'node:os';
+import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import { Scope } from '../../agent/protocol/scope.ts';
-import { attachAndStart } from './attach.ts';
 import { containerFiles, createContainerFiles, removeContainerFiles } from './container-files.ts';
 import type { CliContext, ContextSource } from './context.ts';
 import { ExitWith, startFailureStatus } from './exit.ts';
 import { addContainerFlags, parseSeconds } from './flags/container.ts';
+import { Interrupted, Interruption } from './interruption.ts';
 import { checkName, newContainerId } from './names.ts';
+import { makeFifos } from './native.ts';
+import { runAttached } from './run-attached.ts';
 import type { RunFlags } from './run-flags.ts';
 import { type PreparedRun, prepareRun } from './run-source.ts';
-import { Stdio } from './stdio.ts';
-import { sweep } from './sweep.ts';
+import { parseSignal } from './signals.ts';
 import { startTask, type Task } from './task.ts';
 
 const EXAMPLES = `
@@ -54,75 +54,65 @@ export function register(program: Command, context: ContextSource): void {
 
 async function run(context: CliContext, words: readonly string[], flags: RunFlags): Promise<void> {
   checkCombination(flags);
-  await sweep(context);
   if (flags.name !== undefined) checkName(context, flags.name);
   const id = newContainerId();
   if (flags.cidfile !== undefined) await writeCidFile(flags.cidfile, id);
   const scope = new Scope();
+  const interruption = new Interruption();
   try {
     const files = containerFiles(context, id);
     scope.add(() => removeContainerFiles(files));
-    const prepared = await prepareRun(context, id, files, words, flags);
+    const prepared = await interruption.guard(prepareRun(context, id, files, words, flags));
     scope.add(() => prepared.release());
     await createContainerFiles(files, prepared.spec);
     const task = await startTask(context, id, files.bundle);
     scope.add(() => task.close());
     scope.add(() => task.end());
-    const status = await (flags.detach
-      ? detached(task, prepared)
-      : attached(context, task, prepared, files.runDirectory, flags));
     if (flags.detach) {
+      await interruption.guard(detached(context, task, prepared, files.runDirectory, flags));
       // The shim goes on alone and cleans up by the annotation.
       scope.release();
       await prepared.release();
       task.close();
       process.stdout.write(`${id}\n`);
-    } else if (flags.rm !== true) {
+      return;
+    }
+    const status = await runAttached(context, task, prepared, files.runDirectory, flags, interruption);
+    if (flags.rm !== true) {
       scope.release();
       await prepared.release();
       await task.end();
       task.close();
     }
     if (status !== 0) throw new ExitWith(status);
+  } catch (error) {
+    // Without a container there is nothing for the file to name.
+    if (flags.cidfile !== undefined && !(error instanceof ExitWith)) await rm(flags.cidfile, { force: true });
+    throw explained(error);
   } finally {
     await scope.close();
+    interruption.release();
   }
 }
 
-async function attached(
+async function detached(
   context: CliContext,
   task: Task,
   prepared: PreparedRun,
-  directory: string,
+  runDirectory: string,
   flags: RunFlags,
-): Promise<number> {
+): Promise<void> {
   const terminal = prepared.spec.process?.terminal === true;
-  const interactive = flags.interactive === true;
-  const stdio = await Stdio.create(context.programs, join(directory, 'stdio'), { stdin: interactive, terminal });
-  try {
-    stdio.copyOutput(process.stdout, process.stderr);
-    await task.create({ rootfs: prepared.rootfs, terminal, stdio: stdio.paths });
-    return await attachAndStart({ task, execId: '', stdio, terminal, interactive });
-  } catch (error) {
-    throw explained(error);
-  } finally {
-    await stdio.remove();
-  }
-}
-
-async function detached(task: Task, prepared: PreparedRun): Promise<number> {
-  try {
-    const terminal = prepared.spec.process?.terminal === true;
-    await task.create({ rootfs: prepared.rootfs, terminal, stdio: { stdin: '', stdout: '', stderr: '' } });
-    await task.start('');
-    return 0;
-  } catch (error) {
-    throw explained(error);
-  }
+  // Input that nobody writes to, and that never ends: what -i means without a caller.
+  const stdin = flags.interactive === true ? join(runDirectory, 'stdin') : '';
+  if (stdin !== '') await makeFifos(context.programs, [stdin]);
+  await task.create({ rootfs: prepared.rootfs, terminal, stdio: { stdin, stdout: '', stderr: '' } });
+  await task.start('');
 }
 
 /** A program that cannot be started is 126 or 127, with its reason told here. */
 function explained(caught: unknown): unknown {
+  if (caught instanceof ExitWith || caught instanceof Interrupted) return caught;
   const error = TskataError.from(caught);
   const status = startFailureStatus(error);
   if (status === startFailureStatus(new TskataError(Code.Unknown, ''))) return error;
@@ -135,16 +125,9 @@ function checkCombination(flags: RunFlags): void {
     throw new TskataError(Code.InvalidArgument, why);
   };
   if (flags.rootfs !== undefined && flags.bundle !== undefined) refuse('--rootfs and --bundle exclude each other');
-  if (flags.detach && flags.interactive) refuse('--detach and --interactive exclude each other');
-  if (flags.tty && flags.interactive && !process.stdin.isTTY)
+  if (flags.tty && flags.interactive && !flags.detach && !process.stdin.isTTY)
     refuse('--tty with --interactive needs a terminal as standard input');
-  if (
-    flags.stopSignal !== undefined &&
-    !(flags.stopSignal.replace(/^(SIG)?/, 'SIG') in constants.signals) &&
-    !/^\d+$/.test(flags.stopSignal)
-  ) {
-    refuse(`--stop-signal ${flags.stopSignal}: not a signal`);
-  }
+  if (flags.stopSignal !== undefined) parseSignal('--stop-signal', flags.stopSignal);
 }
 
 async function writeCidFile(file: string, id: string): Promise<void> {

@@ -34,10 +34,16 @@ export class Stdio {
   /** Write ends of ours, held until the shim has its own: without a writer a FIFO reads as ended. */
   #holders: number[] = [];
   #input: Socket | undefined;
+  readonly #unread = Promise.withResolvers<void>();
 
   private constructor(directory: string, paths: StdioPaths) {
     this.#directory = directory;
     this.paths = paths;
+  }
+
+  /** Settles when whoever read the copied output has gone away. */
+  get unread(): Promise<void> {
+    return this.#unread.promise;
   }
 
   /** Makes the FIFOs below `directory`, which must not exist yet. */
@@ -91,6 +97,11 @@ export class Stdio {
   #copyFifo(path: string, output: Writable): void {
     this.#holders.push(openSync(path, O_RDWR | O_NONBLOCK));
     const source = new Socket({ fd: openSync(path, O_RDONLY | O_NONBLOCK), readable: true, writable: false });
+    output.once('error', () => {
+      this.#unread.resolve();
+      // What nobody reads is thrown away, so that the process is not held up until it is ended.
+      source.unpipe(output).resume();
+    });
     source.pipe(output, { end: false });
     // A read error is an end too: what has been read has been handed on.
     this.#copies.push(finished(source, { writable: false }).catch(() => undefined));

@@ -49,27 +49,36 @@ export interface TaskExit {
 /** One container behind a connection of its own. Errors are TskataErrors in the shim's words. */
 export class Task {
   readonly id: string;
-  readonly #bundle: string;
+  readonly bundle: string;
   readonly #socket: Socket;
   /** The shim closes its connections when it ends. */
   readonly #closed: Promise<void>;
+  #lost = false;
   readonly #calls: Client<typeof TaskService>;
 
   constructor(id: string, bundle: string, socket: Socket) {
     this.id = id;
-    this.#bundle = bundle;
+    this.bundle = bundle;
     this.#socket = socket;
     this.#closed = new Promise((resolve) => socket.once('close', () => resolve()));
+    void this.#closed.then(() => {
+      this.#lost = true;
+    });
     this.#calls = createClient(
       TaskService,
       new TtrpcClient(new ChannelPipe(socketChannel(socket), MAX_TTRPC_MESSAGE_BYTES), nodeClock),
     );
   }
 
+  /** Whether the connection has ended: a shim that lives keeps it. */
+  get lost(): boolean {
+    return this.#lost;
+  }
+
   async create(request: CreateRequest): Promise<void> {
     const { rootfs, terminal, stdio } = request;
     await this.#calls.create(
-      { id: this.id, bundle: this.#bundle, rootfs, terminal, ...stdio },
+      { id: this.id, bundle: this.bundle, rootfs, terminal, ...stdio },
       { timeoutMs: CREATE_DEADLINE_MS },
     );
   }

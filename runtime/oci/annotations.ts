@@ -12,6 +12,8 @@ export const PUBLISH = 'io.tskata.publish';
 export const DNS = 'io.tskata.dns';
 /** Nobody will call Delete, the shim ends the sandbox after the container: "keep" its record and log, or "remove" them. */
 export const DETACHED = 'io.tskata.detached';
+/** The same for a container whose caller waits: what is done with it when that caller went away without Delete. */
+export const ABANDONED = 'io.tskata.abandoned';
 /** Guest memory in MiB. */
 export const SANDBOX_MEMORY = 'io.tskata.sandbox.memory';
 /** Number of virtual CPUs. */

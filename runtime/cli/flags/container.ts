@@ -1,7 +1,7 @@
 /** The flags of `run` that describe the container, and how they become a request. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { Code, TskataError } from '../../../agent/protocol/errors.ts';
-import { RESERVED_PREFIX } from '../../oci/annotations.ts';
+import { LOG_MAX_SIZE, RESERVED_PREFIX, SANDBOX_MEMORY, SANDBOX_VCPUS } from '../../oci/annotations.ts';
 import type { ContainerRequest, ImageDefaults, TmpfsRequest, VolumeRequest } from '../../oci/request.ts';
 import { parseEnvironment, readEnvironmentFile } from './environment.ts';
 import { parseCpus, parsePairs, parsePids, parseUlimit } from './limits.ts';
@@ -37,8 +37,11 @@ export interface ContainerFlags {
   readonly publish: string[];
   readonly dns: string[];
   readonly annotation: string[];
+  readonly logOpt: string[];
 }
 
+/** Annotations of ours that have no flag of their own. */
+const FREE: ReadonlySet<string> = new Set([SANDBOX_MEMORY, SANDBOX_VCPUS, LOG_MAX_SIZE]);
 const MIN_MEMORY_BYTES = 6 * 1024 * 1024;
 const LABEL = /^(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9-]{0,62})(\.[A-Za-z0-9]([A-Za-z0-9-]{0,62}))*$/;
 
@@ -81,7 +84,8 @@ export function addContainerFlags(command: Command): Command {
     )
     .addOption(list('-p, --publish <[ip:]host:container>', 'lead a TCP port of the host into the container'))
     .addOption(list('--dns <address>', "name server, instead of the host's"))
-    .addOption(list('--annotation <name=value>', 'annotation of the OCI configuration'));
+    .addOption(list('--annotation <name=value>', 'annotation of the OCI configuration'))
+    .addOption(list('--log-opt <max-size=size>', 'size at which the log is rotated (10m); one older file is kept'));
 }
 
 /** How `run` was called, beside the flags. */
@@ -177,12 +181,17 @@ function publishOf(flags: ContainerFlags): ContainerRequest['publish'] {
 
 function annotationsOf(flags: ContainerFlags): Record<string, string> {
   const annotations = parsePairs('--annotation', flags.annotation);
-  const reserved = Object.keys(annotations).find((name) => name.startsWith(RESERVED_PREFIX));
+  const reserved = Object.keys(annotations).find((name) => name.startsWith(RESERVED_PREFIX) && !FREE.has(name));
   if (reserved)
     throw new TskataError(
       Code.InvalidArgument,
       `--annotation ${reserved}: names under ${RESERVED_PREFIX} are set by flags`,
     );
+  for (const [name, value] of Object.entries(parsePairs('--log-opt', flags.logOpt))) {
+    if (name !== 'max-size')
+      throw new TskataError(Code.InvalidArgument, `--log-opt ${name}: only max-size is supported`);
+    annotations[LOG_MAX_SIZE] = String(parseSize('--log-opt max-size', value));
+  }
   return annotations;
 }
 

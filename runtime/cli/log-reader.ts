@@ -1,0 +1,109 @@
+/**
+ * Reads a container's log file entry by entry, also while it grows and is rotated: it holds the file open, so that a
+ * rename takes nothing away. Refuses to know who prints.
+ */
+import { type FileHandle, open } from 'node:fs/promises';
+
+/** One line of the log file. */
+export interface LogEntry {
+  readonly time: string;
+  readonly stream: 'stdout' | 'stderr';
+  readonly log: string;
+}
+
+const CHUNK_BYTES = 64 * 1024;
+const NEWLINE = 0x0a;
+
+/** A log and the one before it. */
+export class LogReader {
+  readonly #path: string;
+  #file: FileHandle | undefined;
+  /** Of a last line that is still being written. */
+  #rest: Buffer = Buffer.alloc(0);
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  /** Every entry that is there and was not read yet, oldest first; the rotated file's too. Nothing without a file. */
+  async *read(): AsyncGenerator<LogEntry> {
+    if (this.#file === undefined) {
+      this.#file = await openIfThere(this.#path);
+      yield* this.#readPrevious();
+    }
+    for (;;) {
+      if (this.#file !== undefined) yield* this.#entries(this.#file);
+      // Looked at after the end was read: whatever was written before the rotation has been read.
+      const next = await this.#successor();
+      if (next === undefined) return;
+      if (this.#file !== undefined) yield* this.#entries(this.#file);
+      await this.#file?.close();
+      this.#file = next;
+      this.#rest = Buffer.alloc(0);
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#file?.close();
+    this.#file = undefined;
+  }
+
+  /** The file before this one, unless it became this one while we opened. */
+  async *#readPrevious(): AsyncGenerator<LogEntry> {
+    const previous = await openIfThere(`${this.#path}.1`);
+    if (previous === undefined) return;
+    try {
+      if (this.#file === undefined || !(await isSame(previous, this.#file))) yield* this.#entries(previous);
+    } finally {
+      await previous.close();
+      this.#rest = Buffer.alloc(0);
+    }
+  }
+
+  /** The file that took the place of the one that is open. */
+  async #successor(): Promise<FileHandle | undefined> {
+    const now = await openIfThere(this.#path);
+    if (now === undefined) return undefined;
+    if (this.#file === undefined || !(await isSame(now, this.#file))) return now;
+    await now.close();
+    return undefined;
+  }
+
+  async *#entries(file: FileHandle): AsyncGenerator<LogEntry> {
+    const chunk = Buffer.alloc(CHUNK_BYTES);
+    for (;;) {
+      const { bytesRead } = await file.read(chunk, 0, CHUNK_BYTES, null);
+      if (bytesRead === 0) return;
+      let bytes = Buffer.concat([this.#rest, chunk.subarray(0, bytesRead)]);
+      for (let end = bytes.indexOf(NEWLINE); end >= 0; end = bytes.indexOf(NEWLINE)) {
+        const entry = parseEntry(bytes.subarray(0, end).toString());
+        bytes = bytes.subarray(end + 1);
+        if (entry !== undefined) yield entry;
+      }
+      this.#rest = bytes;
+    }
+  }
+}
+
+async function openIfThere(path: string): Promise<FileHandle | undefined> {
+  try {
+    return await open(path, 'r');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+async function isSame(left: FileHandle, right: FileHandle): Promise<boolean> {
+  const [a, b] = [await left.stat(), await right.stat()];
+  return a.ino === b.ino && a.dev === b.dev;
+}
+
+/** A line that a crash cut short is skipped. */
+function parseEntry(line: string): LogEntry | undefined {
+  try {
+    return JSON.parse(line) as LogEntry;
+  } catch {
+    return undefined;
+  }
+}
