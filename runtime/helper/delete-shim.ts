@@ -12,7 +12,14 @@ import { SYS } from '../../agent/sys/syscalls.ts';
 import { removeDeadCgroups } from './dead-cgroups.ts';
 import { endProcess, isAlive, type ProcessRef } from './process-ref.ts';
 import { removeTree } from './remove-tree.ts';
-import { isServed, removeSocket, type ShimTarget, shimSocketPath, withSocketLock } from './start-shim.ts';
+import {
+  isServed,
+  machineSockets,
+  removeSocket,
+  type ShimTarget,
+  shimSocketPath,
+  withSocketLock,
+} from './start-shim.ts';
 
 /** A shim that was asked to shut down needs this long at most; containerd gives all of `delete` 5 s. */
 const SHIM_GRACE_MS = 2_000;
@@ -44,6 +51,7 @@ export function deleteShim(sys: Sys, target: ShimTarget, bundle: string): Uint8A
     const served = withSocketLock(sys, target.runRoot, () => {
       if (isServed(sys, socket)) return true;
       removeSocket(sys, socket);
+      removeTree(sys, machineSockets(socket));
       return false;
     });
     // A new shim of the same id may be there by now: containerd deletes late.

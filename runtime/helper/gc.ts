@@ -8,6 +8,7 @@ import { AT, DT, MNT, UMOUNT } from '../../agent/sys/linux.ts';
 import type { Sys } from '../../agent/sys/sys.ts';
 import { SYS } from '../../agent/sys/syscalls.ts';
 import { removeDeadCgroups } from './dead-cgroups.ts';
+import { removeTree } from './remove-tree.ts';
 import { isServed, withSocketLock } from './start-shim.ts';
 
 /** Removes and tells, in lines. A thing that resists is left for the next time. */
@@ -43,6 +44,10 @@ function removeStaleSockets(sys: Sys, directory: string): string[] {
   const removed: string[] = [];
   for (const { name, type } of readDirectory(sys, directory)) {
     const path = `${directory}/${name}`;
+    if (type === DT.DIR && name.endsWith('.d') && !isServed(sys, path.replace(/\.d$/, '.sock'))) {
+      removeTree(sys, path);
+      removed.push(`directory ${path}`);
+    }
     if (type !== DT.SOCK || isServed(sys, path)) continue;
     if (sys.call(SYS.unlinkat, AT.FDCWD, path, 0) === 0) removed.push(`socket ${path}`);
   }

@@ -179,6 +179,11 @@ export function removeSocket(sys: Sys, path: string): void {
   if (result < 0 && result !== -E.ENOENT) throw new SysError('remove', path, -result);
 }
 
+/** Directory of the sockets between the machine's own programs, beside the shim's socket. */
+export function machineSockets(socketPath: string): string {
+  return socketPath.replace(/(\.sock)?$/, '.d');
+}
+
 /** Whether somebody listens. A full queue (EAGAIN) is somebody. */
 export function isServed(sys: Sys, path: string): boolean {
   const fd = socket(sys, AF.UNIX, SOCK.STREAM | SOCK.NONBLOCK);
