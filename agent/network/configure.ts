@@ -7,6 +7,8 @@ import type { Uevents } from '../boot/uevents.ts';
 import { Code, TskataError } from '../protocol/errors.ts';
 import type { Interface, Neighbor, NetworkConfig, Route } from '../protocol/generated/agent.ts';
 import { checkCount, invalid, quoted } from '../service/check.ts';
+import { E } from '../sys/errno.ts';
+import { isErrno } from '../sys/errors.ts';
 import { formatIp, parseIp, parseMac, parsePrefixed } from '../sys/ip.ts';
 import { IFF } from '../sys/linux.ts';
 import { type Link, type LinkAddress, type NeighborEntry, type RouteEntry, RouteSocket } from '../sys/rtnetlink.ts';
@@ -109,6 +111,15 @@ export async function configureNetwork(sys: Sys, uevents: Uevents, config: Netwo
   }
 }
 
+/** Removes what the kernel may have removed meanwhile: routes go with their address, learned ones by themselves. */
+function gone(remove: () => void): void {
+  try {
+    remove();
+  } catch (error) {
+    if (!isErrno(error, E.ESRCH, E.ENOENT, E.EADDRNOTAVAIL)) throw error;
+  }
+}
+
 /** A guest's loopback is down at its birth. */
 export function bringUpLoopback(sys: Sys): void {
   const socket = new RouteSocket(sys);
@@ -156,7 +167,7 @@ function configureInterface(socket: RouteSocket, wanted: WantedInterface): void 
     );
     // The link-local address of IPv6 is the kernel's own.
     const own = entry.address.length === 16 && entry.scope === SCOPE_LINK;
-    if (!kept && !own) socket.deleteAddress(entry, formatIp(entry.address));
+    if (!kept && !own) gone(() => socket.deleteAddress(entry, formatIp(entry.address)));
   }
   for (const { address, prefix, text } of wanted.addresses) {
     const entry: LinkAddress = { index: link.index, address, prefix, scope: 0 };
@@ -186,7 +197,7 @@ function applyRoutes(
   for (const route of socket.routes()) {
     const foreign = route.table !== RT_TABLE_MAIN || route.protocol === RTPROT_KERNEL;
     if (foreign || route.index === undefined || !hardware.has(route.index)) continue;
-    if (!wanted.some((entry) => sameRoute(entry, route))) socket.deleteRoute(route, 'left over');
+    if (!wanted.some((entry) => sameRoute(entry, route))) gone(() => socket.deleteRoute(route, 'left over'));
   }
   // Gateways must be reachable when a route names them: routes to neighbours first.
   const order = wanted.map((route, index) => ({ route, text: messages[index]?.destination ?? '' }));
@@ -214,7 +225,7 @@ function sameRoute(a: RouteEntry, b: RouteEntry): boolean {
 function applyNeighbors(socket: RouteSocket, wanted: readonly NeighborEntry[]): void {
   for (const entry of socket.neighbors()) {
     if (wanted.some((each) => each.index === entry.index && same(each.address, entry.address))) continue;
-    socket.deleteNeighbor(entry.index, entry.address, formatIp(entry.address));
+    gone(() => socket.deleteNeighbor(entry.index, entry.address, formatIp(entry.address)));
   }
   for (const entry of wanted) socket.addNeighbor(entry, formatIp(entry.address));
 }
