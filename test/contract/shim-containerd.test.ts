@@ -90,6 +90,25 @@ describe.skipIf(missing.length > 0)('containerd', () => {
     expect(stderr).toMatch(/exec: "\/bin\/nope": .*no such file or directory/);
   });
 
+  test('containers of one pod share a machine, which outlives them', { timeout: 120_000 }, async () => {
+    const kind = (type: string) => [
+      ...['--annotation', `io.kubernetes.cri.container-type=${type}`],
+      ...['--annotation', 'io.kubernetes.cri.sandbox-id=pod'],
+    ];
+    expect((await run(['-d', ...kind('sandbox')], 'pod', '/bin/busybox', 'sleep', '1000')).status).toBe(0);
+    const boot = 'cat /proc/sys/kernel/random/boot_id';
+    const first = await run(['--rm', ...kind('container')], 'app1', '/bin/busybox', 'sh', '-c', `${boot}; exit 3`);
+    const second = await run(['--rm', ...kind('container')], 'app2', '/bin/busybox', 'sh', '-c', boot);
+    expect([first.status, second.status]).toEqual([3, 0]);
+    expect(second.stdout).toMatch(/^[0-9a-f-]{36}\n$/);
+    expect(first.stdout).toBe(second.stdout);
+    expect((await ctr('task', 'ls')).stdout).toMatch(/pod\s+\d+\s+RUNNING/);
+    await ctr('task', 'kill', '-s', 'SIGKILL', 'pod');
+    await eventually(async () => /STOPPED/.test((await ctr('task', 'ls')).stdout), 10_000, 'the end of the pod');
+    await ctr('task', 'rm', 'pod');
+    await ctr('container', 'rm', 'pod');
+  });
+
   test('the life of a task, with its events in order', { timeout: 120_000 }, async () => {
     const events = spawn('ctr', ['-a', join(directory, 'c.sock'), 'events']);
     const seen = watchOutput(events);
