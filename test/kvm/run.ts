@@ -15,7 +15,7 @@ import { Tally } from './tally.ts';
 const ROOT = join(import.meta.dirname, '../..');
 const CONFIG = 'test/kvm/guest/vitest.config.ts';
 /** Loaded in the host beyond what its root needs. */
-const MODULES = ['kvm_amd', 'vhost_net', 'vhost_vsock', 'tun', 'veth', 'dummy'];
+const MODULES = ['kvm_amd', 'vhost_net', 'vhost_vsock', 'tun', 'veth'];
 /** 12 s on an idle machine. */
 const BOOT_MS = 180_000;
 /** The test runner's own start is minutes of an emulated CPU when the machine is busy: 30 s when it is not. */

@@ -16,8 +16,9 @@ const BOOT_TIMEOUT_MS = 240_000;
 
 /** Time for one call of `tskata run`. */
 export const RUN_MS = 300_000;
-/** The host's own address, on a network without anybody else. */
+/** The host's own address, and that of the only other machine on its network: the network namespace "outside". */
 export const HOST_ADDRESS = '192.0.2.2';
+export const OUTSIDE_ADDRESS = '192.0.2.1';
 
 let shared: Promise<Tskata> | undefined;
 
