@@ -10,7 +10,7 @@ import type { ContainerRecord } from '../../runtime/state/record.ts';
 import { StateStore } from '../../runtime/state/store.ts';
 
 /** TSKATA_TEST_BUILD: another build directory, so that a rebuild during a run disturbs nobody. */
-const BIN = join(process.env.TSKATA_TEST_BUILD ?? join(import.meta.dirname, '../../build'), 'bin');
+export const BUILD = process.env.TSKATA_TEST_BUILD ?? join(import.meta.dirname, '../../build');
 
 /** What a call printed and how it ended. */
 export interface Result {
@@ -35,8 +35,11 @@ export class Tskata {
   readonly runRoot: string;
   readonly libRoot: string;
   readonly env: NodeJS.ProcessEnv;
+  readonly build: string;
 
-  constructor() {
+  /** `build`: the built programs. */
+  constructor(build: string = BUILD) {
+    this.build = build;
     this.directory = mkdtempSync(join(tmpdir(), 'tsk-'));
     this.runRoot = join(this.directory, 'run');
     this.libRoot = join(this.directory, 'lib');
@@ -54,7 +57,7 @@ export class Tskata {
   call(args: readonly string[], options: CallOptions = {}): Promise<Result> {
     return new Promise((resolve) => {
       const child = execFile(
-        join(BIN, 'tskata'),
+        join(this.build, 'bin/tskata'),
         [...args],
         {
           env: { ...this.env, ...options.env },
@@ -81,18 +84,25 @@ export class Tskata {
 
   /** Starts without waiting. The caller ends it. */
   start(args: readonly string[], program = 'tskata'): ChildProcess {
-    return spawn(join(BIN, program), [...args], { env: this.env, stdio: ['pipe', 'pipe', 'pipe'] });
+    return spawn(join(this.build, 'bin', program), [...args], { env: this.env, stdio: ['pipe', 'pipe', 'pipe'] });
   }
 
   /** Starts with a terminal as standard input and output, by script(1). */
   startInTerminal(args: readonly string[]): ChildProcess {
-    const command = [join(BIN, 'tskata'), ...args].map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(' ');
+    const command = [join(this.build, 'bin/tskata'), ...args]
+      .map((word) => `'${word.replaceAll("'", `'\\''`)}'`)
+      .join(' ');
     return spawn('script', ['-qefc', command, '/dev/null'], { env: this.env, stdio: ['pipe', 'pipe', 'pipe'] });
   }
 
-  /** Processes that hold a file below our roots open, mounts below them, and records. Empty when all is clean. */
+  /** Processes that hold a file below our roots open, mounts below them, sockets and records. Empty when all is clean. */
   leaks(): string[] {
-    return [...processesHolding(this.directory), ...mountsBelow(this.directory), ...this.records()];
+    return [
+      ...processesHolding(this.directory),
+      ...mountsBelow(this.directory),
+      ...entriesOf(join(this.runRoot, 's')).filter((path) => /\.(sock|d)$/.test(path)),
+      ...this.records(),
+    ];
   }
 
   /** The record of a container. */
@@ -104,14 +114,7 @@ export class Tskata {
 
   /** Directories of containers that are still there. */
   records(): string[] {
-    const below = (path: string): string[] => {
-      try {
-        return readdirSync(path).map((name) => join(path, name));
-      } catch {
-        return [];
-      }
-    };
-    return [...below(join(this.runRoot, 'default')), ...below(join(this.libRoot, 'containers', 'default'))];
+    return [...entriesOf(join(this.runRoot, 'default')), ...entriesOf(join(this.libRoot, 'containers', 'default'))];
   }
 
   /** Removes everything; throws when something was left. */
@@ -120,6 +123,15 @@ export class Tskata {
     for (const pid of processIds(this.directory)) process.kill(pid, 'SIGKILL');
     rmSync(this.directory, { recursive: true, force: true });
     if (leaks.length > 0) throw new Error(`left behind:\n${leaks.join('\n')}`);
+  }
+}
+
+/** Paths in a directory; none in one that is not there. */
+function entriesOf(directory: string): string[] {
+  try {
+    return readdirSync(directory).map((name) => join(directory, name));
+  } catch {
+    return [];
   }
 }
 
