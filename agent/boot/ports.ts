@@ -13,23 +13,25 @@ const PORT_TIMEOUT_MS = 30_000;
 const CONTROL_PORT = 'org.tskata.control';
 const BYTES_PORT = 'org.tskata.bytes';
 
-/** Device path of the port of that name. */
-function findPort(sys: Sys, name: string): string | undefined {
-  if (!exists(sys, CLASS)) return undefined;
+/** Device paths of the ports that have a name and a node by now. */
+function findPorts(sys: Sys): Map<string, string> {
+  const ports = new Map<string, string>();
+  if (!exists(sys, CLASS)) return ports;
   for (const entry of readDirectory(sys, CLASS)) {
     const file = `${CLASS}/${entry.name}/name`;
-    if (!exists(sys, file) || readFile(sys, file).trim() !== name) continue;
     const path = `/dev/${entry.name}`;
-    return exists(sys, path) ? path : undefined;
+    // The console is a port too, and has no name.
+    if (exists(sys, file) && exists(sys, path)) ports.set(readFile(sys, file).trim(), path);
   }
-  return undefined;
+  return ports;
 }
 
 /** Descriptors of both ports. Rejects when they do not appear. */
 export async function openPorts(sys: Sys, uevents: Uevents): Promise<readonly [number, number]> {
   const look = (): readonly [string, string] | undefined => {
-    const control = findPort(sys, CONTROL_PORT);
-    const bytes = findPort(sys, BYTES_PORT);
+    const ports = findPorts(sys);
+    const control = ports.get(CONTROL_PORT);
+    const bytes = ports.get(BYTES_PORT);
     return control === undefined || bytes === undefined ? undefined : [control, bytes];
   };
   const found = await uevents.waitFor(look, PORT_TIMEOUT_MS);

@@ -195,9 +195,13 @@ export async function powerOff(vm: AgentVm): Promise<void> {
 }
 
 /** Runs a program of the host to its end; rejects with its words. */
-export function run(file: string, args: readonly string[], input?: string): Promise<string> {
+export function run(
+  file: string,
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): Promise<string> {
   return new Promise((resolve, reject) => {
-    const child = spawn(file, args, { stdio: ['pipe', 'pipe', 'pipe'] });
+    const child = spawn(file, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
     let out = '';
     let err = '';
     child.stdout.on('data', (bytes) => {
@@ -208,7 +212,6 @@ export function run(file: string, args: readonly string[], input?: string): Prom
     });
     child.on('error', reject);
     child.on('close', (code) => (code === 0 ? resolve(out) : reject(new Error(`${file}: exit ${code}: ${err}`))));
-    child.stdin.end(input);
   });
 }
 
@@ -233,12 +236,13 @@ printf 'not executable' > etc/plain; chmod 644 etc/plain
 mkdir suid; cp bin/busybox suid/ping; chmod 4755 suid/ping
 `;
 
-export async function makeTestDisks(): Promise<TestDisks> {
+/** `more` is a script that adds to the busybox root, with its environment. */
+export async function makeTestDisks(more = '', env: Readonly<Record<string, string>> = {}): Promise<TestDisks> {
   const directory = await mkdtemp(join(tmpdir(), 'tskata-agent-vm-'));
   const squash = async (name: string, script: string): Promise<string> => {
     const tree = join(directory, `${name}.tree`);
     await mkdir(tree);
-    await run('sh', ['-ec', `cd ${tree}\n${script}`]);
+    await run('sh', ['-ec', `cd ${tree}\n${script}`], env);
     const image = join(directory, `${name}.squashfs`);
     await run('mksquashfs', [tree, image, '-noappend', '-quiet', '-no-progress', '-comp', 'zstd']);
     await rm(tree, { recursive: true });
@@ -246,7 +250,7 @@ export async function makeTestDisks(): Promise<TestDisks> {
   };
   return {
     directory,
-    busybox: await squash('busybox', BUSYBOX_ROOT),
+    busybox: await squash('busybox', `${BUSYBOX_ROOT}\n${more}`),
     squash,
     async scratch(name, sizeMib = 256) {
       const path = join(directory, `${name}.ext4`);

@@ -21,8 +21,27 @@ let disks: TestDisks;
 let vm: AgentVm;
 const MAC = '02:00:00:00:00:0a';
 
+/** Accepts one connection on a unix socket and gives back what it first says: busybox has nothing for that. */
+const ANSWER = `
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+int main(int argc, char **argv)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    char buffer[256];
+    int server = socket(AF_UNIX, SOCK_STREAM, 0), fd;
+    strncpy(address.sun_path, argv[argc - 1], sizeof address.sun_path - 1);
+    if (bind(server, (struct sockaddr *)&address, sizeof address) || listen(server, 1))
+        return 1;
+    fd = accept(server, 0, 0);
+    return write(fd, buffer, read(fd, buffer, sizeof buffer)) < 0;
+}
+`;
+
 beforeAll(async () => {
-  disks = await makeTestDisks();
+  disks = await makeTestDisks(`printf '%s' "$ANSWER" | gcc -xc -static -Os -o bin/answer -`, { ANSWER });
   const scratches = await Promise.all([0, 1].map((index) => disks.scratch(`scratch${index}`)));
   await writeTestFile(disks, 'hello', 'datagram');
   vm = await startAgentVm({
