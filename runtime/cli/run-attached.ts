@@ -1,10 +1,9 @@
 /** A `run` that stays until the container has ended, and says why when that was not the container's own doing. */
 import { join } from 'node:path';
-import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import { attachAndStart } from './attach.ts';
 import type { CliContext } from './context.ts';
 import { deleteDeadShim, LOST_STATUS } from './dead-shim.ts';
-import type { Interruption } from './interruption.ts';
+import { Interrupted, type Interruption } from './interruption.ts';
 import type { RunFlags } from './run-flags.ts';
 import type { PreparedRun } from './run-source.ts';
 import { Stdio } from './stdio.ts';
@@ -32,9 +31,7 @@ export async function runAttached(
     if (reason !== undefined) process.stderr.write(`tskata: ${reason}\n`);
     return status;
   } catch (caught) {
-    const error = TskataError.from(caught);
-    if (error.code !== Code.Unavailable || !task.lost) throw caught;
-    process.stderr.write(`tskata: ${error.message}\n`);
+    if (caught instanceof Interrupted || !(await task.lost())) throw caught;
     process.stderr.write('tskata: the shim of the container died, and its machine with it\n');
     await deleteDeadShim(context, task.id, task.bundle);
     return LOST_STATUS;

@@ -28,6 +28,8 @@ const CALL_DEADLINE_MS = 30_000;
 const LAUNCH_DEADLINE_MS = 20_000;
 /** Between the answer to Shutdown and the end of the shim. */
 const SHIM_EXIT_DEADLINE_MS = 5_000;
+/** A failed call and the end of its connection are told one after the other. */
+const LOST_MS = 300;
 const NO_DEADLINE = 0;
 const PROCESS_TYPE = 'types.containerd.io/opencontainers/runtime-spec/1/Process';
 const RESOURCES_TYPE = 'types.containerd.io/opencontainers/runtime-spec/1/LinuxResources';
@@ -53,7 +55,6 @@ export class Task {
   readonly #socket: Socket;
   /** The shim closes its connections when it ends. */
   readonly #closed: Promise<void>;
-  #lost = false;
   readonly #calls: Client<typeof TaskService>;
 
   constructor(id: string, bundle: string, socket: Socket) {
@@ -61,18 +62,15 @@ export class Task {
     this.bundle = bundle;
     this.#socket = socket;
     this.#closed = new Promise((resolve) => socket.once('close', () => resolve()));
-    void this.#closed.then(() => {
-      this.#lost = true;
-    });
     this.#calls = createClient(
       TaskService,
       new TtrpcClient(new ChannelPipe(socketChannel(socket), MAX_TTRPC_MESSAGE_BYTES), nodeClock),
     );
   }
 
-  /** Whether the connection has ended: a shim that lives keeps it. */
-  get lost(): boolean {
-    return this.#lost;
+  /** Whether the connection has ended, or ends in this moment: a shim that lives keeps it. */
+  async lost(): Promise<boolean> {
+    return await Promise.race([this.#closed.then(() => true), deadline(LOST_MS).then(() => false)]);
   }
 
   async create(request: CreateRequest): Promise<void> {
