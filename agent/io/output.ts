@@ -35,6 +35,8 @@ export class OutputPump {
   /** Read ahead at the end of a process: see `settle`. */
   private tail: Uint8Array[] = [];
   private watching = false;
+  /** The stream will say when it takes more. */
+  private waiting = false;
   private ended = false;
   private finished = false;
 
@@ -116,11 +118,8 @@ export class OutputPump {
       this.discard();
       return;
     }
-    this.unwatch();
     this.waitForStream();
   }
-
-  private waiting = false;
 
   private waitForStream(): void {
     const { stream } = this;
@@ -128,13 +127,14 @@ export class OutputPump {
       this.dropStream();
       return;
     }
-    this.unwatch();
     if (this.waiting) return;
     this.waiting = true;
     stream.whenWritable((maxBytes) => {
       this.waiting = false;
       if (!this.finished) this.copy(stream, maxBytes);
     });
+    // Mostly it was written at once, and the watch can stay: two calls of the kernel less for each piece.
+    if (this.waiting) this.unwatch();
   }
 
   private copy(stream: OutputStream, maxBytes: number): void {
