@@ -22,7 +22,7 @@ import { CREATED_SYNC, MAP_SYNC, planInit } from './plan/init.ts';
 import { type NamespacePlan, planNamespaces } from './plan/namespaces.ts';
 import type { RootSource } from './plan/rootfs.ts';
 import { compileFilter, makeDirectories, makeNodes, writeFiles } from './preparation.ts';
-import { Process } from './process.ts';
+import { Process, waitForEnds } from './process.ts';
 import type { ContainerSpec, ProcessSpec } from './spec.ts';
 import { EXEC_TIMEOUT_MS, startExec } from './start-exec.ts';
 import { withHome } from './user.ts';
@@ -30,7 +30,6 @@ import { guestOwner, lookUpUser } from './user-files.ts';
 
 /** Mounts of a container may include shares whose daemon is slow. */
 const CREATE_TIMEOUT_MS = 30_000;
-const KILL_TIMEOUT_MS = 10_000;
 
 /** creating -> created -> running -> stopped; deleting from any of them but creating. */
 export type ContainerPhase = 'creating' | 'created' | 'running' | 'stopped' | 'deleting';
@@ -254,21 +253,11 @@ export class Container {
   async dismantle(): Promise<void> {
     this.group?.killAll();
     const processes = [...this.execs.values(), ...(this.main === undefined ? [] : [this.main])];
-    await this.ended(processes);
+    await waitForEnds(this.tools.loop, processes);
     for (const process of this.execs.values()) process.close();
     this.execs.clear();
     const [first] = await this.scope.close();
     if (first !== undefined) throw first;
-  }
-
-  /** A killed process ends when the kernel lets it; that of a dead share never does. */
-  private async ended(processes: readonly Process[]): Promise<void> {
-    let cancel = (): void => {};
-    const deadline = new Promise<void>((resolve) => {
-      cancel = this.tools.loop.timer(KILL_TIMEOUT_MS, resolve);
-    });
-    await Promise.race([Promise.all(processes.map((process) => process.exited)), deadline]);
-    cancel();
   }
 
   /** A refusal that names the phase. */

@@ -12,10 +12,13 @@ import { isErrno, SysError } from '../sys/errors.ts';
 import { CLOCK } from '../sys/linux.ts';
 import type { SpawnPlan } from '../sys/plan.ts';
 import { clockNs, pidfdGetfd } from '../sys/processes.ts';
+import type { Loop } from '../sys/sys.ts';
 import { Launch, type LaunchTools, StepError, type SyncHandler } from './launch.ts';
 import { TERMINAL_SYNC } from './plan/terminal.ts';
 import { applyRlimits } from './rlimits.ts';
 import type { ProcessSpec } from './spec.ts';
+
+const KILL_TIMEOUT_MS = 10_000;
 
 /** How a process ended. */
 export interface ProcessExit {
@@ -134,6 +137,16 @@ export class Process {
     this.io.close();
     this.child.close();
   }
+}
+
+/** Settles when killed processes have ended, or at a bound: one that hangs on a dead share never ends. */
+export async function waitForEnds(loop: Loop, processes: readonly Process[]): Promise<void> {
+  let cancel = (): void => {};
+  const deadline = new Promise<void>((resolve) => {
+    cancel = loop.timer(KILL_TIMEOUT_MS, resolve);
+  });
+  await Promise.race([Promise.all(processes.map((process) => process.exited)), deadline]);
+  cancel();
 }
 
 /** Failures of the last steps in the words that clients look for. */
