@@ -27,6 +27,7 @@ export interface CallOptions {
   readonly timeoutMs?: number;
 }
 
+const ENDING_MS = 1_000;
 const CALL_TIMEOUT_MS = 100_000;
 
 /** A command with run root and lib root of its own. */
@@ -83,8 +84,11 @@ export class Tskata {
   }
 
   /** Starts without waiting. The caller ends it. */
-  start(args: readonly string[], program = 'tskata'): ChildProcess {
-    return spawn(join(this.build, 'bin', program), [...args], { env: this.env, stdio: ['pipe', 'pipe', 'pipe'] });
+  start(args: readonly string[], env: Readonly<Record<string, string>> = {}): ChildProcess {
+    return spawn(join(this.build, 'bin/tskata'), [...args], {
+      env: { ...this.env, ...env },
+      stdio: ['pipe', 'pipe', 'pipe'],
+    });
   }
 
   /** Starts with a terminal as standard input and output, by script(1). */
@@ -98,7 +102,7 @@ export class Tskata {
   /** Processes that hold a file below our roots open, mounts below them, sockets and records. Empty when all is clean. */
   leaks(): string[] {
     return [
-      ...processesHolding(this.directory),
+      ...lastingProcesses(this.directory),
       ...mountsBelow(this.directory),
       ...entriesOf(join(this.runRoot, 's')).filter((path) => /\.(sock|d)$/.test(path)),
       ...this.records(),
@@ -195,15 +199,27 @@ function processIds(prefix: string): number[] {
   return found;
 }
 
+/** Those that are still there after a while: a shim ends a moment after it has closed its connections. */
+function lastingProcesses(prefix: string): string[] {
+  const end = performance.now() + ENDING_MS;
+  let found = processesHolding(prefix);
+  while (found.length > 0 && performance.now() < end) {
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20);
+    found = processesHolding(prefix);
+  }
+  return found;
+}
+
 function processesHolding(prefix: string): string[] {
-  return processIds(prefix).map((pid) => {
-    let command = '';
+  return processIds(prefix).flatMap((pid) => {
     try {
-      command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').slice(0, 120);
+      const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').slice(0, 120);
+      // Without a command line it has given up its memory already: it is on its way out.
+      return command === '' ? [] : [`process ${pid}: ${command}`];
     } catch {
       // It ended while we looked.
+      return [];
     }
-    return `process ${pid}: ${command}`;
   });
 }
 
