@@ -74,8 +74,10 @@ function failure(program: string, options: RunOptions, caught: unknown): TskataE
   const name = basename(program);
   const words = textOf(caught.stderr).trim().split('\n').slice(-ERROR_LINES).join('; ');
   const said = words === '' ? '' : `: ${words}`;
-  if (caught.code === 'ENOENT') return new TskataError(Code.NotFound, `run ${name}: ${program} is not installed`, caught);
-  if (caught.timedOut) return new TskataError(Code.DeadlineExceeded, `run ${name}: no end within ${options.timeoutMs} ms${said}`, caught);
+  if (caught.code === 'ENOENT')
+    return new TskataError(Code.NotFound, `run ${name}: ${program} is not installed`, caught);
+  if (caught.timedOut)
+    return new TskataError(Code.DeadlineExceeded, `run ${name}: no end within ${options.timeoutMs} ms${said}`, caught);
   if (caught.isCanceled) return new TskataError(Code.Canceled, `run ${name}: given up`, caught);
   const how = caught.signal === undefined ? `ended with status ${caught.exitCode}` : `killed by ${caught.signal}`;
   return new TskataError(Code.Unknown, `run ${name}: ${how}${said}`, caught);

@@ -30,7 +30,9 @@ async function leftLinks(): Promise<string[]> {
 async function leftFiles(): Promise<string[]> {
   const names = await readdir(RUN_ROOT, { recursive: true, withFileTypes: true }).catch(() => []);
   return names
-    .filter((entry) => !entry.isDirectory() && !/\/(cache|uids)\/|\/s\/\.lock$/.test(`${entry.parentPath}/${entry.name}`))
+    .filter(
+      (entry) => !entry.isDirectory() && !/\/(cache|uids)\/|\/s\/\.lock$/.test(`${entry.parentPath}/${entry.name}`),
+    )
     .map((entry) => `file ${entry.parentPath}/${entry.name}`);
 }
 

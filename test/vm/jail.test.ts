@@ -11,8 +11,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Keeper, startKeeper } from '../../runtime/helper-client/keeper.ts';
 import { programFiles } from '../../runtime/helper-client/libraries.ts';
 import { spawnChild } from '../../runtime/helper-client/process-host.ts';
-import type { Child, ChildBind } from '../../runtime/vm/process-host.ts';
 import { virtiofsdSpec } from '../../runtime/qemu/virtiofsd.ts';
+import type { Child, ChildBind } from '../../runtime/vm/process-host.ts';
 import { buildHelper, type HelperBuild } from '../helpers/native.ts';
 
 const QEMU = '/usr/bin/qemu-system-x86_64';
