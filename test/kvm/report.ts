@@ -19,6 +19,8 @@ export type ReportEvent =
       /** Why it was skipped, or what went wrong. */
       readonly words: string;
     }
+  /** A failure that is no test's own. */
+  | { readonly event: 'problem'; readonly words: string }
   | { readonly event: 'file-end'; readonly file: string; readonly problems: readonly string[] }
   | { readonly event: 'end'; readonly problems: readonly string[] };
 

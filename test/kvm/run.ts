@@ -133,6 +133,7 @@ function setStep(step: Deadline, event: ReportEvent): void {
       step.set(FILE_MS, event.file);
       return;
     case 'test':
+    case 'problem':
       return;
     case 'file-end':
       step.set(RUNNER_START_MS, 'the start of the next file');

@@ -47,6 +47,9 @@ export class Tally {
         this.#say(`  ${MARKS[event.state]} ${event.name} ${seconds(event.elapsedMs)}`);
         if (event.words !== '') this.#say(indent(event.words));
         return;
+      case 'problem':
+        this.fail(event.words);
+        return;
       case 'file-end':
         this.#open = undefined;
         for (const problem of event.problems) this.fail(problem);

@@ -7,7 +7,7 @@ import { execFile } from 'node:child_process';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { Tskata } from '../../helpers/tskata.ts';
+import { type Result, Tskata } from '../../helpers/tskata.ts';
 
 const execute = promisify(execFile);
 const ROOT = join(import.meta.dirname, '../../..');
@@ -15,7 +15,9 @@ const ROOT = join(import.meta.dirname, '../../..');
 const BOOT_TIMEOUT_MS = 240_000;
 
 /** Time for one call of `tskata run`. */
-export const RUN_MS = 300_000;
+const RUN_MS = 150_000;
+/** Time for a hook or a test around it. */
+export const HOOK_MS = 240_000;
 /** The host's own address, and that of the only other machine on its network: the network namespace "outside". */
 export const HOST_ADDRESS = '192.0.2.2';
 export const OUTSIDE_ADDRESS = '192.0.2.1';
@@ -45,6 +47,15 @@ export function beInKvmHost(): void {
       writeFileSync(file, JSON.stringify({ ...profile, bootTimeoutMs: BOOT_TIMEOUT_MS }, null, 2));
     }
   }
+}
+
+/** `tskata ...` with time for a machine; when that is not enough, it throws what shim and guest have logged. */
+export async function callPatiently(tskata: Tskata, args: readonly string[]): Promise<Result> {
+  const begun = performance.now();
+  const result = await tskata.call(args, { timeoutMs: RUN_MS });
+  if (performance.now() - begun < RUN_MS) return result;
+  const logs = await host('sh', '-c', `tail -n 15 ${tskata.runRoot}/default/*/*.log`).catch(String);
+  throw new Error(`tskata ${args.join(' ')} did not end: ${JSON.stringify(result)}\n${logs}`);
 }
 
 /** Runs a program of the host; rejects with its words. */

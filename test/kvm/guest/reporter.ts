@@ -1,6 +1,6 @@
 /** Tells the machine outside what the tests do, over the port /dev/report; without it (a shell, say) on standard output. */
 import { appendFileSync, existsSync } from 'node:fs';
-import type { Reporter, TestCase, TestModule } from 'vitest/node';
+import type { Reporter, TestCase, TestModule, TestSuite } from 'vitest/node';
 import { encodeEvent, type ReportEvent } from '../report.ts';
 
 const PORT = '/dev/report';
@@ -17,6 +17,13 @@ export class KvmHostReporter implements Reporter {
     const words = result.state === 'skipped' ? (result.note ?? 'no reason was given') : errors;
     const elapsedMs = Math.round(test.diagnostic()?.duration ?? 0);
     tell({ event: 'test', file: test.module.relativeModuleId, name: test.fullName, state, elapsedMs, words });
+  }
+
+  /** A hook that fails leaves its tests skipped, without a word. */
+  onTestSuiteResult(suite: TestSuite): void {
+    for (const error of suite.errors()) {
+      tell({ event: 'problem', words: `${suite.fullName}: ${describeError(error)}` });
+    }
   }
 
   onTestModuleEnd(module: TestModule): void {

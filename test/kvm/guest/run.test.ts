@@ -48,10 +48,10 @@ describe('tskata run under KVM: image, volume, user network, two CPUs', () => {
       'exit 7',
     ].join('\n');
     const args = ['run', '--rm', '--cpus', '2', '-v', `${volume}:/data`, 'busybox', 'sh', '-c', script];
-    result = await tskata.call(args, { timeoutMs: RUN_MS });
+    result = await callPatiently(tskata, args);
     const lines = result.stdout.trim().split('\n');
     answers = new Map(lines.map((line) => [line.split('=')[0] ?? '', line.split('=').slice(1).join('=')]));
-  }, RUN_MS);
+  }, HOOK_MS);
   afterAll(() => {
     for (const server of servers ?? []) server.kill();
   });
@@ -103,7 +103,7 @@ describe('tskata run --rootfs under KVM', () => {
     );
     chmodSync(join(rootfs, 'bin/answer'), 0o755);
     const args = ['run', '--rm', '--network', 'none', '--rootfs', rootfs, '/bin/answer'];
-    const result = await tskata.call(args, { timeoutMs: RUN_MS });
+    const result = await callPatiently(tskata, args);
     expect(result).toEqual({ status: 3, stdout: '1\n', stderr: '' });
   });
 });
