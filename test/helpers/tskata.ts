@@ -91,12 +91,12 @@ export class Tskata {
     });
   }
 
-  /** Starts with a terminal as standard input and output, by script(1). */
-  startInTerminal(args: readonly string[]): ChildProcess {
-    const command = [join(this.build, 'bin/tskata'), ...args]
-      .map((word) => `'${word.replaceAll("'", `'\\''`)}'`)
-      .join(' ');
-    return spawn('script', ['-qefc', command, '/dev/null'], { env: this.env, stdio: ['pipe', 'pipe', 'pipe'] });
+  /** Starts a shell line, in which $TSKATA is the command, with a terminal as input and output, by script(1). */
+  startInTerminal(line: string): ChildProcess {
+    return spawn('script', ['-qefc', line, '/dev/null'], {
+      env: { ...this.env, TSKATA: join(this.build, 'bin/tskata') },
+      stdio: ['pipe', 'pipe', 'pipe'],
+    });
   }
 
   /** Processes that hold a file below our roots open, mounts below them, sockets and records. Empty when all is clean. */
