@@ -5,7 +5,7 @@ import { release, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Result, Tskata } from '../../helpers/tskata.ts';
-import { HOST_ADDRESS, host, hostTskata, OUTSIDE_ADDRESS, RUN_MS } from './host.ts';
+import { callPatiently, HOOK_MS, HOST_ADDRESS, host, hostTskata, OUTSIDE_ADDRESS } from './host.ts';
 
 let tskata: Tskata;
 let directory: string;
