@@ -246,12 +246,6 @@ export const F = {
   OFD_SETLK: 37,
 } as const;
 
-/** Flags of memfd_create. */
-export const MFD = {
-  CLOEXEC: 1,
-  ALLOW_SEALING: 2,
-} as const;
-
 /** Operations of flock. */
 export const LOCK = {
   SH: 1,

@@ -6,9 +6,9 @@ export const EXIT_RUNTIME = 125;
 /** 128 + SIGPIPE. */
 export const EXIT_CLOSED_PIPE = 141;
 /** The program was found but cannot be executed. */
-export const EXIT_NOT_EXECUTABLE = 126;
+const EXIT_NOT_EXECUTABLE = 126;
 /** The program was not found. */
-export const EXIT_NOT_FOUND = 127;
+const EXIT_NOT_FOUND = 127;
 
 /** A verb's way to end with a code of its own (a container's exit code) without a message. */
 export class ExitWith extends Error {

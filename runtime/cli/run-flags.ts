@@ -2,7 +2,7 @@
 import type { ContainerFlags } from './flags/container.ts';
 
 /** Flags that choose the source. */
-export interface SourceFlags {
+interface SourceFlags {
   readonly pull: 'missing' | 'always' | 'never';
   readonly storage: string;
   readonly rootfs?: string;

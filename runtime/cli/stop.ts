@@ -26,7 +26,7 @@ export function register(program: Command, context: ContextSource): void {
 }
 
 /** Settles when the container has ended. A stopped one is fine. */
-export async function stop(record: ContainerRecord, timeoutS?: number): Promise<void> {
+async function stop(record: ContainerRecord, timeoutS?: number): Promise<void> {
   if (record.status === 'stopped') return;
   const task = await openTask(record);
   try {

@@ -17,7 +17,7 @@ import {
 } from './spec.ts';
 
 /** One complaint. */
-export interface Problem {
+interface Problem {
   /** "linux.resources.memory.limit", "mounts[3].destination". */
   readonly path: string;
   readonly message: string;

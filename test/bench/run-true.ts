@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { Tskata } from '../helpers/tskata.ts';
 import { machineCpuSeconds } from './processes.ts';
 
-export interface Timed {
+interface Timed {
   readonly wall: number[];
   readonly cpu: number[];
 }

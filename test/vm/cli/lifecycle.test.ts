@@ -91,7 +91,12 @@ describe('a detached container', () => {
   });
 
   it('gets signals by kill', async () => {
-    const id = await run('busybox', 'sh', '-c', 'trap "echo got; exit 0" USR2; echo ready; while :; do sleep 0.1; done');
+    const id = await run(
+      'busybox',
+      'sh',
+      '-c',
+      'trap "echo got; exit 0" USR2; echo ready; while :; do sleep 0.1; done',
+    );
     expect((await tskata.call(['kill', '-s', 'NOPE', id])).stderr).toContain('not a signal');
     await eventually(async () => (await tskata.ok('logs', id)) === 'ready', 10_000, 'the trap is set');
     await tskata.ok('kill', '-s', 'USR2', id);
