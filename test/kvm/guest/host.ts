@@ -5,7 +5,7 @@
  */
 import { execFile } from 'node:child_process';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
 import { type Result, Tskata } from '../../helpers/tskata.ts';
 
@@ -55,6 +55,7 @@ export async function callPatiently(tskata: Tskata, args: readonly string[]): Pr
   const result = await tskata.call(args, { timeoutMs: RUN_MS });
   if (performance.now() - begun < RUN_MS) return result;
   const logs = await host('sh', '-c', `tail -n 15 ${tskata.runRoot}/default/*/*.log`).catch(String);
+  for (const id of new Set(tskata.records().map((path) => basename(path)))) await tskata.call(['rm', '-f', id]);
   throw new Error(`tskata ${args.join(' ')} did not end: ${JSON.stringify(result)}\n${logs}`);
 }
 

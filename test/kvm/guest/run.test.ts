@@ -43,8 +43,8 @@ describe('tskata run under KVM: image, volume, user network, two CPUs', () => {
       'echo volume=$(cat /data/in)',
       'echo taken > /data/out',
       // Not by wget: the static one of Debian's busybox crashes where there is no name service.
-      `echo outside=$(${get} | nc -w 30 ${OUTSIDE_ADDRESS} 80 | tail -n 1)`,
-      `echo host=$(${get} | nc -w 5 ${HOST_ADDRESS} 80 2>/dev/null)`,
+      `echo outside=$(${get} | timeout 30 nc ${OUTSIDE_ADDRESS} 80 | tail -n 1)`,
+      `echo host=$(${get} | timeout 10 nc ${HOST_ADDRESS} 80 2>/dev/null)`,
       'exit 7',
     ].join('\n');
     const args = ['run', '--rm', '--cpus', '2', '-v', `${volume}:/data`, 'busybox', 'sh', '-c', script];
