@@ -19,6 +19,7 @@ import { guestId, mapText } from './ids.ts';
 import type { SyncHandler } from './launch.ts';
 import type { Filter } from './plan/identity.ts';
 import { CREATED_SYNC, MAP_SYNC, planInit } from './plan/init.ts';
+import { isDevMount } from './plan/mounts.ts';
 import { type NamespacePlan, planNamespaces } from './plan/namespaces.ts';
 import type { RootSource } from './plan/rootfs.ts';
 import { compileFilter, makeDirectories, makeNodes, writeFiles } from './preparation.ts';
@@ -100,7 +101,9 @@ export class Container {
     const files = writeFiles(sys, directory, input.files, spec, this.scope);
     if (spec.seccomp !== undefined) this.filter = compileFilter(sys, spec.seccomp);
     const userNamespace = (this.namespaces.cloneFlags & CLONE.NEWUSER) !== 0;
-    const nodeDirectory = userNamespace ? makeNodes(sys, spec.devices) : undefined;
+    // A /dev without a mount of its own may be a directory of the host, which takes no nodes either.
+    const bindsNodes = userNamespace || !spec.mounts.some(isDevMount);
+    const nodeDirectory = bindsNodes ? makeNodes(sys, spec.devices) : undefined;
     const { path, subpath } = input.rootfs;
     const user = await lookUpUser(this.tools, spec.process, { root: path, subpath, cgroupFd: this.group.fd });
     const io = new ProcessIo(

@@ -60,14 +60,27 @@ export class LogFile {
   #append(stream: string, lines: readonly Uint8Array[]): Promise<void> {
     if (lines.length === 0 || this.#closed) return this.#tail;
     const time = this.#now().toISOString();
-    const text = lines.map((line) => `${JSON.stringify({ time, stream, log: decode(line) })}\n`).join('');
-    this.#tail = this.#tail.then(async () => {
-      const bytes = Buffer.from(text);
-      if (this.#bytes > 0 && this.#bytes + bytes.length > this.#maxBytes) this.#rotate();
-      await writeAll(this.#fd, bytes);
-      this.#bytes += bytes.length;
-    });
+    const records = lines.map((line) => Buffer.from(`${JSON.stringify({ time, stream, log: decode(line) })}\n`));
+    this.#tail = this.#tail.then(() => this.#write(records));
     return this.#tail;
+  }
+
+  /** One write for what fits into the file, then the next file: only a single record can be above the size. */
+  async #write(records: readonly Buffer[]): Promise<void> {
+    let batch: Buffer[] = [];
+    const flush = async (): Promise<void> => {
+      await writeAll(this.#fd, Buffer.concat(batch));
+      batch = [];
+    };
+    for (const record of records) {
+      if (this.#bytes > 0 && this.#bytes + record.length > this.#maxBytes) {
+        await flush();
+        this.#rotate();
+      }
+      batch.push(record);
+      this.#bytes += record.length;
+    }
+    await flush();
   }
 
   #rotate(): void {
