@@ -4,7 +4,16 @@
  */
 import { execFile, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -98,6 +107,16 @@ async function kill(pid: number): Promise<void> {
   shims.delete(pid);
   // Nobody's child here: there is no event to wait for.
   while (findProcess(pid) !== undefined) await new Promise((resolve) => setTimeout(resolve, 5));
+  // The first thread is a zombie before the last one has closed the listening socket.
+  while (threadsOf(pid) > 1) await new Promise((resolve) => setTimeout(resolve, 5));
+}
+
+function threadsOf(pid: number): number {
+  try {
+    return readdirSync(`/proc/${pid}/task`).length;
+  } catch {
+    return 0;
+  }
 }
 
 test('start answers one address that can be connected to at once', async () => {

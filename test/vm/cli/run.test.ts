@@ -167,7 +167,11 @@ describe('tskata run', () => {
       linux: { namespaces: [{ type: 'mount' }, { type: 'pid' }] },
     };
     writeFileSync(join(bundle, 'config.json'), JSON.stringify(config));
-    expect((await tskata.call(['run', '--rm', '--bundle', bundle])).stdout).toBe('bundled\n');
+    expect(await tskata.call(['run', '--rm', '--bundle', bundle])).toMatchObject({
+      status: 0,
+      stdout: 'bundled\n',
+      stderr: '',
+    });
     writeFileSync(join(bundle, 'config.json'), JSON.stringify({ ...config, linux: { namspaces: [] } }));
     const wrong = await tskata.call(['run', '--rm', '--bundle', bundle]);
     expect(wrong.status).toBe(125);
