@@ -86,7 +86,10 @@ export function parseProcess(subject: string, value: unknown): SpecProcess {
 
 /** The resources of an update (OCI runtime spec, "linux.resources"). */
 export function parseResources(subject: string, value: unknown): SpecResources {
-  return parseWith<SpecResources>(resourcesSchema, subject, value);
+  const resources = parseWith<SpecResources>(resourcesSchema, subject, value);
+  const problems = [...resourceProblems(resources, '')];
+  if (problems.length > 0) refuse(subject, problems);
+  return resources;
 }
 
 /** A seccomp profile file in the OCI form. */
@@ -143,7 +146,28 @@ function* namespaceProblems(spec: Spec): Generator<Problem> {
   }
 }
 
+/**
+ * Limits that a cgroup v2 guest cannot hold: refused, because a limit that is not applied must not look as if it were.
+ * Swappiness (a guest has no swap) and kernel memory (deprecated by the spec) are without effect and pass.
+ */
+function* resourceProblems(resources: SpecResources, prefix: string): Generator<Problem> {
+  const { cpu = {}, blockIO = {}, network = {} } = resources;
+  const asked: readonly (readonly [string, boolean])[] = [
+    ['cpu.realtimeRuntime', (cpu.realtimeRuntime ?? 0) !== 0],
+    ['cpu.realtimePeriod', (cpu.realtimePeriod ?? 0) !== 0],
+    ['blockIO.leafWeight', (blockIO.leafWeight ?? 0) !== 0],
+    ['blockIO.weightDevice', (blockIO.weightDevice ?? []).length > 0],
+    ['network.classID', (network.classID ?? 0) !== 0],
+    ['network.priorities', (network.priorities ?? []).length > 0],
+    ['rdma', Object.keys(resources.rdma ?? {}).length > 0],
+  ];
+  for (const [field, set] of asked) {
+    if (set) yield { path: `${prefix}${field}`, message: 'is not supported by the guest (cgroup v2)' };
+  }
+}
+
 function* linuxProblems(spec: Spec): Generator<Problem> {
+  yield* resourceProblems(spec.linux?.resources ?? {}, 'linux.resources.');
   for (const [index, device] of (spec.linux?.devices ?? []).entries()) {
     if (!device.path.startsWith('/'))
       yield { path: `linux.devices[${index}].path`, message: 'must be an absolute path' };

@@ -41,6 +41,14 @@ describe('parseSpec', () => {
       { linux: { resources: { memory: { limit: 1.5 } } } },
       'config.json: linux.resources.memory.limit: must be an integer',
     ],
+    [
+      { linux: { resources: { cpu: { realtimeRuntime: 5 } } } },
+      'config.json: linux.resources.cpu.realtimeRuntime: is not supported by the guest (cgroup v2)',
+    ],
+    [
+      { linux: { resources: { rdma: { mlx5: { hcaHandles: 1 } } } } },
+      'config.json: linux.resources.rdma: is not supported by the guest (cgroup v2)',
+    ],
   ])('refuses %j', (changes, message) => {
     expect(refusal(changes)).toBe(message);
   });
