@@ -51,6 +51,11 @@ describe('tskata', () => {
     child.kill('SIGKILL');
     expect(await rows()).toMatchObject([{ status: 'running' }]);
     await eventually(() => tskata.leaks().length === 0, 20_000, 'nothing is left');
+    // Before there is a process: the machine that was asked for goes by itself.
+    const early = tskata.start(['run', '--rm', 'busybox', 'sleep', '1000']);
+    await eventually(async () => (await rows()).length > 0, 10_000, 'the shim is there');
+    early.kill('SIGKILL');
+    await eventually(() => tskata.leaks().length === 0, 20_000, 'nothing is left of the early one');
   });
 
   it('ends a container whose output nobody reads any more', async () => {
