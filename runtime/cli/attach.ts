@@ -21,6 +21,8 @@ const FORWARDED: readonly NodeJS.Signals[] = [
   'SIGALRM',
 ];
 const SIGNAL_BASE = 128;
+/** Between the hang-up of a terminal and the end of what ran in it. */
+const HANGUP_MS = 1_000;
 /** How long output that is still in the FIFOs after the exit is waited for. */
 const DRAIN_DEADLINE_MS = 10_000;
 
@@ -39,7 +41,7 @@ export async function attachAndStart(attachment: Attachment): Promise<number> {
   const { task, execId, stdio, terminal, interactive } = attachment;
   const undo: (() => void)[] = [];
   try {
-    undo.push(forwardSignals(task, execId));
+    undo.push(forwardSignals(task, execId, terminal));
     const ended = task.wait(execId);
     // A failed start fails the wait as well; the start's words are the ones to show.
     ended.catch(() => undefined);
@@ -60,8 +62,13 @@ export async function attachAndStart(attachment: Attachment): Promise<number> {
   }
 }
 
-function forwardSignals(task: Task, execId: string): () => void {
-  const forward = (_: NodeJS.Signals, signal: number): void => void task.kill(signal, { execId }).catch(ignoreEnded);
+function forwardSignals(task: Task, execId: string, terminal: boolean): () => void {
+  const forward = (name: NodeJS.Signals, signal: number): void => {
+    void task.kill(signal, { execId }).catch(ignoreEnded);
+    // A terminal that was closed has no user any more, and a shell as process 1 does not heed the signal.
+    if (!terminal || name !== 'SIGHUP') return;
+    setTimeout(() => void task.kill(constants.signals.SIGKILL, { execId }).catch(ignoreEnded), HANGUP_MS).unref();
+  };
   for (const name of FORWARDED) process.on(name, forward);
   return () => {
     for (const name of FORWARDED) process.off(name, forward);

@@ -99,6 +99,13 @@ describe('a terminal', () => {
     await ended;
   });
 
+  it('takes what runs in it along when it is closed', async () => {
+    child = tskata.startInTerminal('$TSKATA run --rm -it busybox sh');
+    await watchOutput(child).until(/# /);
+    child.kill('SIGKILL');
+    await eventually(() => tskata.leaks().length === 0, 20_000, 'nothing is left');
+  });
+
   it('is there for exec, and goes away while a detached container stays', async () => {
     child = tskata.startInTerminal('$TSKATA run -d --name stays -it busybox sh; $TSKATA exec -it stays sh');
     const ended = ending(child);
