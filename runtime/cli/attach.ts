@@ -2,8 +2,10 @@
  * The caller's side of a running process: its output, its input, its terminal, its signals, until it ends. The same for
  * `run` and `exec`.
  */
+import { readlinkSync } from 'node:fs';
 import { constants } from 'node:os';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
+import { makeOutputRaw } from './native.ts';
 import type { Stdio } from './stdio.ts';
 import type { Task } from './task.ts';
 import { lendTerminal, terminalSize } from './terminal.ts';
@@ -28,6 +30,8 @@ const DRAIN_DEADLINE_MS = 10_000;
 
 /** What to attach to. */
 export interface Attachment {
+  /** Directory of the helper. */
+  readonly programs: string;
   readonly task: Task;
   /** Empty for the container's init. */
   readonly execId: string;
@@ -51,6 +55,7 @@ export async function attachAndStart(attachment: Attachment): Promise<number> {
     if (interactive) {
       // Without input the terminal's keys keep their meaning: Ctrl-C is a signal to us, which is forwarded.
       if (terminal) undo.push(lendTerminal(process.stdin));
+      if (terminal && process.stdin.isTTY) await makeOutputRaw(attachment.programs, readlinkSync('/proc/self/fd/0'));
       stdio.copyInput(process.stdin, () => void task.closeStdin(execId).catch(ignoreEnded));
     }
     const status = await Promise.race([ended.then((exit) => exit.status), endUnread(stdio, task, execId)]);

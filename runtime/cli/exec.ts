@@ -112,7 +112,14 @@ async function runExec(context: CliContext, task: Task, process: SpecProcess, fl
   try {
     stdio.copyOutput(globalThis.process.stdout, globalThis.process.stderr);
     await task.exec(execId, process, terminal, stdio.paths);
-    const status = await attachAndStart({ task, execId, stdio, terminal, interactive }).catch(failStart);
+    const status = await attachAndStart({
+      programs: context.programs,
+      task,
+      execId,
+      stdio,
+      terminal,
+      interactive,
+    }).catch(failStart);
     return status;
   } finally {
     await task.deleteExec(execId).catch(() => undefined);

@@ -26,7 +26,7 @@ export async function runAttached(
     await interruption.guard(task.create({ rootfs: prepared.rootfs, terminal, stdio: stdio.paths }));
     // From here on signals are the container's.
     interruption.release();
-    const status = await attachAndStart({ task, execId: '', stdio, terminal, interactive });
+    const status = await attachAndStart({ programs: context.programs, task, execId: '', stdio, terminal, interactive });
     const reason = context.state.find(context.namespace, task.id)?.exit?.reason;
     if (reason !== undefined) process.stderr.write(`tskata: ${reason}\n`);
     return status;

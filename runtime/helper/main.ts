@@ -11,6 +11,7 @@ import { execCli } from './exec-cli.ts';
 import { makeFifos } from './fifo.ts';
 import { collectGarbage } from './gc.ts';
 import { runLauncher } from './launcher.ts';
+import { makeOutputRaw } from './raw-output.ts';
 import { startSandbox } from './sandbox.ts';
 
 /** Plenty for a table of children and messages of 256 kB; a leak ends in an error, not in the host's memory. */
@@ -52,6 +53,9 @@ function runMode(mode: string | undefined, args: readonly string[]): void {
       return;
     case 'fifo':
       makeFifos(sys, args);
+      return;
+    case 'raw-output':
+      makeOutputRaw(sys, args[0] ?? '');
       return;
     case 'gc':
       writeAll(sys, STDOUT, utf8(collectGarbage(sys, args[0] ?? '').join('')));
