@@ -2,7 +2,7 @@
 # Brings a fresh Debian machine to the point where tskata is built and installed. Every step looks first whether its
 # work is done, so that a second call takes seconds. Runs under any Node from 20 on: it needs only sh, npm and apt.
 #
-#   setup.sh [--test]    also what only the tests need
+#   setup.sh [--test] [--bench]    also what only the tests, or the benchmark's peers, need
 #
 # Environment: TSKATA_PREFIX (default /usr/local), TSKATA_CACHE (default ~/.cache/tskata).
 set -eu
@@ -18,7 +18,13 @@ die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 [ "$(uname -m)" = x86_64 ] || die "only x86_64 hosts are supported, this one is $(uname -m)"
 
 lists="$here/packages.txt"
-[ "${1:-}" = --test ] && lists="$lists $here/packages-test.txt"
+for option in "$@"; do
+  case "$option" in
+    --test) lists="$lists $here/packages-test.txt" ;;
+    --bench) lists="$lists $here/packages-bench.txt" ;;
+    *) die "unknown option $option" ;;
+  esac
+done
 
 missing=
 # shellcheck disable=SC2086
