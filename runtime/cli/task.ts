@@ -10,7 +10,7 @@ import { MAX_TTRPC_MESSAGE_BYTES } from '../../agent/protocol/limits.ts';
 import type { Client } from '../../agent/protocol/service.ts';
 import { createClient, TtrpcClient } from '../../agent/protocol/ttrpc/client.ts';
 import { ChannelPipe } from '../../agent/protocol/ttrpc/pipe.ts';
-import { type StatsResponse, Task as TaskService } from '../../shim/task/generated/task.ts';
+import { Task as TaskService } from '../../shim/task/generated/task.ts';
 import type { Mount } from '../../shim/task/generated/types.ts';
 import { nodeClock } from '../host/clock.ts';
 import { run } from '../host/process.ts';
@@ -32,7 +32,6 @@ const SHIM_EXIT_DEADLINE_MS = 5_000;
 const LOST_MS = 300;
 const NO_DEADLINE = 0;
 const PROCESS_TYPE = 'types.containerd.io/opencontainers/runtime-spec/1/Process';
-const RESOURCES_TYPE = 'types.containerd.io/opencontainers/runtime-spec/1/LinuxResources';
 
 /** What Create is told beside the bundle. */
 export interface CreateRequest {
@@ -115,24 +114,6 @@ export class Task {
 
   async closeStdin(execId: string): Promise<void> {
     await this.#calls.closeIO({ id: this.id, execId, stdin: true }, { timeoutMs: CALL_DEADLINE_MS });
-  }
-
-  async pause(): Promise<void> {
-    await this.#calls.pause({ id: this.id }, { timeoutMs: CALL_DEADLINE_MS });
-  }
-
-  async resume(): Promise<void> {
-    await this.#calls.resume({ id: this.id }, { timeoutMs: CALL_DEADLINE_MS });
-  }
-
-  async update(resources: object): Promise<void> {
-    const any = { typeUrl: RESOURCES_TYPE, value: Buffer.from(JSON.stringify(resources)) };
-    await this.#calls.update({ id: this.id, resources: any }, { timeoutMs: CALL_DEADLINE_MS });
-  }
-
-  /** The encoded cgroup metrics. */
-  async stats(): Promise<StatsResponse> {
-    return await this.#calls.stats({ id: this.id }, { timeoutMs: CALL_DEADLINE_MS });
   }
 
   /** Deletes the container, running or not, and stays until its shim has gone; what is gone already is fine. */
