@@ -5,7 +5,7 @@
 import { consoleLog, type Log } from './boot/log.ts';
 import { limitReserve } from './boot/memory.ts';
 import { makeCgroups, makeMounts } from './boot/mounts.ts';
-import { openPorts } from './boot/ports.ts';
+import { openHostChannels } from './boot/ports.ts';
 import { Uevents } from './boot/uevents.ts';
 import { Sandbox } from './container/sandbox.ts';
 import type { ByteStream } from './io/process-io.ts';
@@ -23,7 +23,6 @@ import { COPY_UP_FROM, COPY_UP_MODE, COPY_UP_TO } from './storage/copy-up.ts';
 import { Storages } from './storage/storages.ts';
 import { Supervisor } from './supervisor.ts';
 import { open, writeFile } from './sys/calls.ts';
-import { FdChannel } from './sys/fd-channel.ts';
 import { CLOCK, O, RB } from './sys/linux.ts';
 import { engine, loop, sys } from './sys/native.ts';
 import { clockNs, raiseDescriptorLimit, reboot } from './sys/processes.ts';
@@ -36,7 +35,7 @@ const MAX_DESCRIPTORS = 1024 * 1024;
 /** The agent is the last process that the kernel may kill for memory. */
 const OOM_SCORE_ADJ = '-1000';
 
-async function serve(startedNs: bigint, log: Log): Promise<void> {
+async function serve(log: Log): Promise<void> {
   const uevents = new Uevents(sys, loop);
   const supervisor = new Supervisor(sys, loop);
   const tools = { sys, loop, supervisor };
@@ -45,27 +44,23 @@ async function serve(startedNs: bigint, log: Log): Promise<void> {
   };
   const storages = new Storages(tools, uevents);
   const sandbox = new Sandbox(tools, storages, (id) => accept(id));
-  const [control, bytes] = await openPorts(sys, uevents);
-  let readyNs = 0n;
+  const [control, bytes] = await openHostChannels(sys, loop, uevents);
+  const ready = { ns: 0n, cpuNs: 0n };
   const context: ServiceContext = {
     tools,
     uevents,
     sandbox,
     accept: (id) => accept(id),
     log,
-    startedNs,
-    readyNs: () => readyNs,
+    startedNs: engine.startedNs,
+    ready,
   };
   const handlers = withStatus({ ...sandboxHandlers(context), ...containerHandlers(context), ...dialHandlers(context) });
-  const { mux } = serveAgent(
-    new FdChannel(sys, loop, control, { name: 'control port', port: true }),
-    new FdChannel(sys, loop, bytes, { name: 'bytes port', port: true }),
-    loop,
-    { bindings: [bind(Agent, handlers)] },
-  );
+  const { mux } = serveAgent(control, bytes, loop, { bindings: [bind(Agent, handlers)] });
   accept = (id) => mux.accept(id);
-  readyNs = clockNs(sys, CLOCK.BOOTTIME);
-  log('ready', { ms: Number(readyNs / 1_000_000n) });
+  ready.ns = clockNs(sys, CLOCK.BOOTTIME);
+  ready.cpuNs = clockNs(sys, CLOCK.PROCESS_CPUTIME_ID) - engine.startedCpuNs;
+  log('ready', { ms: Number(ready.ns / 1_000_000n) });
 }
 
 /** The reason comes first on the console; the panic follows. */
@@ -91,7 +86,6 @@ function main(): void {
   // Modes are what is asked for: of files of the host, of device nodes.
   sys.call(SYS.umask, 0);
   makeMounts(sys);
-  const startedNs = clockNs(sys, CLOCK.BOOTTIME);
   const log = consoleLog(sys, loop);
   reboot(sys, RB.DISABLE_CAD);
   raiseDescriptorLimit(sys, MAX_DESCRIPTORS);
@@ -99,7 +93,7 @@ function main(): void {
   limitReserve(sys);
   makeCgroups(sys);
   bringUpLoopback(sys);
-  serve(startedNs, log).catch(die);
+  serve(log).catch(die);
   // A callback that throws is a mistake of ours, but containers may still be well: it is said, and the agent goes on.
   loop.run((error) => {
     const { message, stack = '' } = error instanceof Error ? error : new Error(String(error));

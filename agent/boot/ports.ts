@@ -1,17 +1,26 @@
 /**
- * Owns finding the two virtio-serial ports by their names. The kernel learns the names after the devices, so they may
- * appear later than the agent.
+ * Owns finding the way to the host: two virtio-serial ports with names, or a vsock device, whichever the machine has.
+ * The kernel learns the names of ports after the devices, so they may appear later than the agent.
  */
+import type { Channel } from '../protocol/channel.ts';
+import { BYTES_VSOCK_PORT, CONTROL_VSOCK_PORT } from '../protocol/vsock.ts';
 import { exists, open, readDirectory, readFile } from '../sys/calls.ts';
+import { FdChannel } from '../sys/fd-channel.ts';
 import { O } from '../sys/linux.ts';
-import type { Sys } from '../sys/sys.ts';
+import type { Loop, Sys } from '../sys/sys.ts';
+import { VsockPort } from '../sys/vsock-port.ts';
 import type { Uevents } from './uevents.ts';
 
 const CLASS = '/sys/class/virtio-ports';
+/** Holds a link to the device, once there is one. */
+const VSOCK_DRIVER = '/sys/bus/virtio/drivers/vmw_vsock_virtio_transport';
 const PORT_TIMEOUT_MS = 30_000;
 
 const CONTROL_PORT = 'org.tskata.control';
 const BYTES_PORT = 'org.tskata.bytes';
+
+/** The channels of control and bytes. */
+export type HostChannels = readonly [control: Channel, bytes: Channel];
 
 /** Device paths of the ports that have a name and a node by now. */
 function findPorts(sys: Sys): Map<string, string> {
@@ -26,16 +35,35 @@ function findPorts(sys: Sys): Map<string, string> {
   return ports;
 }
 
-/** Descriptors of both ports. Rejects when they do not appear. */
-export async function openPorts(sys: Sys, uevents: Uevents): Promise<readonly [number, number]> {
-  const look = (): readonly [string, string] | undefined => {
+function hasVsock(sys: Sys): boolean {
+  return exists(sys, VSOCK_DRIVER) && readDirectory(sys, VSOCK_DRIVER).some(({ name }) => /^virtio[0-9]+$/.test(name));
+}
+
+/** Opens the way that there is. Rejects when none appears. */
+export async function openHostChannels(sys: Sys, loop: Loop, uevents: Uevents): Promise<HostChannels> {
+  const look = (): (() => HostChannels) | undefined => {
     const ports = findPorts(sys);
     const control = ports.get(CONTROL_PORT);
     const bytes = ports.get(BYTES_PORT);
-    return control === undefined || bytes === undefined ? undefined : [control, bytes];
+    if (control !== undefined && bytes !== undefined) return () => openPorts(sys, loop, control, bytes);
+    return hasVsock(sys) ? () => listenOnVsock(sys, loop) : undefined;
   };
   const found = await uevents.waitFor(look, PORT_TIMEOUT_MS);
-  if (found === undefined) throw new Error(`find ports: ${CONTROL_PORT} and ${BYTES_PORT} did not appear`);
-  const flags = O.RDWR | O.NONBLOCK;
-  return [open(sys, found[0], flags), open(sys, found[1], flags)];
+  if (found === undefined) {
+    throw new Error(`find the host: neither the ports ${CONTROL_PORT} and ${BYTES_PORT} nor a vsock device appeared`);
+  }
+  return found();
+}
+
+function openPorts(sys: Sys, loop: Loop, control: string, bytes: string): HostChannels {
+  const channel = (path: string, name: string) =>
+    new FdChannel(sys, loop, open(sys, path, O.RDWR | O.NONBLOCK), { name, port: true });
+  return [channel(control, 'control port'), channel(bytes, 'bytes port')];
+}
+
+function listenOnVsock(sys: Sys, loop: Loop): HostChannels {
+  return [
+    new VsockPort(sys, loop, CONTROL_VSOCK_PORT, 'control port'),
+    new VsockPort(sys, loop, BYTES_VSOCK_PORT, 'bytes port'),
+  ];
 }

@@ -43,8 +43,8 @@ export interface ContainerInput {
   readonly resources: Resources | undefined;
   readonly files: readonly GuestFile[];
   readonly streams: StreamIds;
-  /** pidfd of the init of the sandbox's shared pid namespace. */
-  readonly sharedPidNamespace?: number;
+  /** pidfd of the process whose pid namespace is joined. */
+  readonly pidNamespace?: number;
 }
 
 /** A container of the sandbox. */
@@ -65,11 +65,11 @@ export class Container {
   private cgroupNamespaceFd: number | undefined;
   private oomKills = 0n;
 
-  constructor(tools: ContainerTools, input: Pick<ContainerInput, 'id' | 'spec' | 'sharedPidNamespace'>) {
+  constructor(tools: ContainerTools, input: Pick<ContainerInput, 'id' | 'spec'>) {
     this.tools = tools;
     this.id = input.id;
     this.spec = input.spec;
-    this.namespaces = planNamespaces(input.spec.namespaces, input.sharedPidNamespace !== undefined);
+    this.namespaces = planNamespaces(input.spec.namespaces, input.spec.pidNamespaceOf !== '');
   }
 
   get init(): Process {
@@ -131,9 +131,7 @@ export class Container {
       cgroupPath: this.group.path,
       cgroupFd: this.group.fd,
       ...(io.childFds === undefined ? {} : { stdio: io.childFds }),
-      ...(input.sharedPidNamespace === undefined
-        ? {}
-        : { enter: [{ fd: input.sharedPidNamespace, type: CLONE.NEWPID }] }),
+      ...(input.pidNamespace === undefined ? {} : { enter: [{ fd: input.pidNamespace, type: CLONE.NEWPID }] }),
     });
     const main = await Process.create(this.tools, {
       plan,

@@ -15,11 +15,11 @@ import { EventLog } from './events.ts';
 import type { LaunchTools } from './launch.ts';
 import { parseMountOptions } from './plan/mount-options.ts';
 import type { Process } from './process.ts';
-import { startSharedPid } from './shared-pid.ts';
 
 /** Containers of one sandbox: a pod has some tens. */
 const MAX_CONTAINERS = 256;
-const MAX_STORAGES = 64;
+/** One for each volume: a container that gets a hundred files one by one is not rare. */
+const MAX_STORAGES = 1024;
 const MAX_FILES = 32;
 
 /** The one sandbox of this guest. */
@@ -30,7 +30,6 @@ export class Sandbox {
   private readonly containerTools: ContainerTools;
   private readonly containers = new Map<string, Container>();
   private identity: string | undefined;
-  private sharedPid: number | undefined;
 
   constructor(tools: LaunchTools, storages: Storages, accept: ContainerTools['accept']) {
     this.tools = tools;
@@ -50,7 +49,7 @@ export class Sandbox {
   }
 
   /** Gives the guest its identity. Once. */
-  async create(id: string, sharedPidNamespace: boolean): Promise<void> {
+  create(id: string): void {
     if (this.identity !== undefined) {
       throw new TskataError(
         Code.FailedPrecondition,
@@ -58,9 +57,6 @@ export class Sandbox {
       );
     }
     this.identity = checkId('sandbox_id', id);
-    if (!sharedPidNamespace) return;
-    const { child } = await startSharedPid(this.tools);
-    this.sharedPid = child.pidfd;
   }
 
   /** The container of that id. Throws TskataError: not found. */
@@ -106,9 +102,12 @@ export class Sandbox {
         if (mount.storagePath !== undefined && spreads) await this.storages.makeShared(mount.storagePath);
       }
       const rootfs = this.storages.get('rootfs_id', request.rootfsId);
-      const shared = this.sharedPid;
-      const ofNamespace = shared === undefined || spec.namespaces.includes('pid') ? {} : { sharedPidNamespace: shared };
-      const container = new Container(this.containerTools, { id, spec, ...ofNamespace });
+      const directories = spec.mounts.flatMap(({ storagePath, subpath, isFile }) =>
+        storagePath === undefined || isFile ? [] : [{ path: storagePath, subpath }],
+      );
+      await this.storages.visitShares([rootfs, ...directories]);
+      const joined = this.pidNamespace(spec.pidNamespaceOf);
+      const container = new Container(this.containerTools, { id, spec });
       for (const undo of scope.release()) container.scope.add(undo);
       this.containers.set(id, container);
       await container.create({
@@ -118,7 +117,7 @@ export class Sandbox {
         resources: request.spec?.resources,
         files: request.spec?.files ?? [],
         streams: request.streams ?? { stdin: 0, stdout: 0, stderr: 0 },
-        ...ofNamespace,
+        ...(joined === undefined ? {} : { pidNamespace: joined }),
       });
       return container;
     } catch (error) {
@@ -128,6 +127,16 @@ export class Sandbox {
       this.containers.delete(id);
       throw error;
     }
+  }
+
+  /** pidfd of the init of the container whose namespace is joined. */
+  private pidNamespace(containerId: string): number | undefined {
+    if (containerId === '') return undefined;
+    const { id, phase, init } = this.container(containerId);
+    if (phase !== 'created' && phase !== 'running') {
+      throw new TskataError(Code.FailedPrecondition, `join the pid namespace of container ${id}: it is ${phase}`);
+    }
+    return init.child.pidfd;
   }
 
   private async makeStorages(request: CreateContainerRequest, { scope, spec }: Container): Promise<void> {

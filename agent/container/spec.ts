@@ -115,6 +115,8 @@ export interface ContainerSpec {
   readonly domainname: string;
   readonly mounts: readonly Mount[];
   readonly namespaces: readonly NamespaceName[];
+  /** Container whose pid namespace this one joins; empty: none. */
+  readonly pidNamespaceOf: string;
   readonly uidMappings: readonly IdMapping[];
   readonly gidMappings: readonly IdMapping[];
   readonly devices: readonly Device[];

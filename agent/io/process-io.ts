@@ -4,10 +4,11 @@
  */
 
 import type { TskataError } from '../protocol/errors.ts';
+import { STREAM_WINDOW_BYTES } from '../protocol/limits.ts';
 import { close, duplicate, open, pipe2, setNonBlocking } from '../sys/calls.ts';
 import { E } from '../sys/errno.ts';
 import { check } from '../sys/errors.ts';
-import { IOCTL, O } from '../sys/linux.ts';
+import { F, IOCTL, O } from '../sys/linux.ts';
 import { winsize } from '../sys/structs.ts';
 import type { Loop, Sys } from '../sys/sys.ts';
 import { SYS } from '../sys/syscalls.ts';
@@ -112,6 +113,8 @@ export class ProcessIo {
     const theirs = pipe[ourEnd === 0 ? 1 : 0];
     this.toClose.push(theirs);
     setNonBlocking(this.sys, ours);
+    // A whole window of the stream fits, so that nothing waits in between. Refused, the pipe keeps its 64 KiB.
+    this.sys.call(SYS.fcntl, ours, F.SETPIPE_SZ, STREAM_WINDOW_BYTES);
     check(this.sys.call(SYS.fchown, theirs, owner.uid, owner.gid), 'own pipe');
     return { theirs, ours };
   }

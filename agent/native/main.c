@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "native.h"
@@ -16,6 +18,8 @@
 /* Statuses of sysexits.h: EX_SOFTWARE, EX_OSERR. */
 #define STATUS_UNCAUGHT 70
 #define STATUS_NO_ENGINE 71
+/* Called by this name the program is the host's stand-in for a container. */
+#define STAND_IN_NAME "tskata-stand-in"
 
 /* The program's bytecode, put into the binary by program.S. */
 extern const uint8_t tskata_program[];
@@ -68,13 +72,22 @@ static JSContext *new_context(JSRuntime *runtime)
     return ctx;
 }
 
-static int install(JSContext *ctx, int argc, char **argv)
+/* When main was entered: wall clock since the boot, and CPU time of this process. */
+struct start {
+    int64_t boottime_ns;
+    int64_t cpu_ns;
+};
+
+static int install(JSContext *ctx, int argc, char **argv, const struct start *start)
 {
     JSValue global = JS_GetGlobalObject(ctx);
     JSValue module = JS_NewObject(ctx);
     int result = -1;
 
-    if (!JS_IsException(module) && !text_install(ctx, global, module) && !sys_install(ctx, module, argc, argv) &&
+    if (!JS_IsException(module) &&
+        JS_SetPropertyStr(ctx, module, "startedNs", JS_NewBigInt64(ctx, start->boottime_ns)) >= 0 &&
+        JS_SetPropertyStr(ctx, module, "startedCpuNs", JS_NewBigInt64(ctx, start->cpu_ns)) >= 0 &&
+        !text_install(ctx, global, module) && !sys_install(ctx, module, argc, argv) &&
         !loop_install(ctx, module))
         result = JS_DefinePropertyValueStr(ctx, global, "tskataNative", JS_DupValue(ctx, module), 0) < 0 ? -1 : 0;
     JS_FreeValue(ctx, module);
@@ -82,13 +95,37 @@ static int install(JSContext *ctx, int argc, char **argv)
     return result;
 }
 
+/* A process that only has to exist: no engine, no memory of its own, no signal but SIGKILL. */
+static _Noreturn void stand_in(void)
+{
+    sigset_t all;
+
+    prctl(PR_SET_NAME, STAND_IN_NAME);
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, NULL);
+    for (;;)
+        pause();
+}
+
+static int64_t clock_ns(clockid_t clock)
+{
+    struct timespec now = {0};
+
+    clock_gettime(clock, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
 int main(int argc, char **argv)
 {
+    /* Before anything else is done: what the engine costs counts as the program's start. */
+    const struct start start = {clock_ns(CLOCK_BOOTTIME), clock_ns(CLOCK_PROCESS_CPUTIME_ID)};
     JSRuntime *runtime;
     JSContext *ctx;
     JSValue program, result;
     int failed;
 
+    if (argc > 0 && !strcmp(argv[0], STAND_IN_NAME))
+        stand_in();
     /* A write to a closed pipe is an error number, not an end. */
     signal(SIGPIPE, SIG_IGN);
     runtime = JS_NewRuntime();
@@ -99,7 +136,7 @@ int main(int argc, char **argv)
     }
     JS_SetMemoryLimit(runtime, DEFAULT_MEMORY_LIMIT);
     JS_SetMaxStackSize(runtime, STACK_LIMIT);
-    if (install(ctx, argc, argv)) {
+    if (install(ctx, argc, argv, &start)) {
         print_exception(ctx);
         return STATUS_NO_ENGINE;
     }

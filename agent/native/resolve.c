@@ -188,7 +188,8 @@ int resolve_in_root(int root, const char *wanted, enum leaf_kind leaf, int creat
     if (strlen(wanted) >= sizeof path)
         return -ENAMETOOLONG;
     strcpy(path, wanted);
-    fd = open_in_root(root, path, 0);
+    /* A directory is asked for as one: that makes the kernel mount what is announced there, of a share. */
+    fd = open_in_root(root, path, leaf == LEAF_DIRECTORY ? O_DIRECTORY : 0);
     if (fd >= 0)
         return check_leaf(fd, leaf);
     if (fd != -ENOENT || !create)

@@ -13,6 +13,7 @@
 #include "native.h"
 
 #define MAX_CALL_ARGUMENTS 6
+#define MAX_PIECES 64
 
 extern char **environ;
 
@@ -221,6 +222,45 @@ static JSValue sys_write2(JSContext *ctx, JSValueConst this_value, int argc, JSV
     return result_of(ctx, writev((int)fd, parts, 2));
 }
 
+/* A buffer as an iovec of pieces. Returns how many, 0 with an exception. */
+static int cut(JSContext *ctx, int argc, JSValueConst *argv, int *fd, struct iovec *pieces)
+{
+    int64_t piece;
+    uint8_t *start;
+    size_t length;
+    int count = 0;
+
+    if (transfer_arguments(ctx, argc, argv, fd, &start, &length))
+        return 0;
+    if (value_integer(ctx, argc > 4 ? argv[4] : JS_UNDEFINED, 1, INT32_MAX, &piece))
+        return 0;
+    do {
+        size_t part = length < (size_t)piece ? length : (size_t)piece;
+        pieces[count++] = (struct iovec){start, part};
+        start += part;
+        length -= part;
+    } while (length > 0 && count < MAX_PIECES);
+    return count;
+}
+
+static JSValue sys_read_pieces(JSContext *ctx, JSValueConst this_value, int argc, JSValueConst *argv)
+{
+    struct iovec pieces[MAX_PIECES];
+    int fd, count = cut(ctx, argc, argv, &fd, pieces);
+
+    (void)this_value;
+    return count ? result_of(ctx, readv(fd, pieces, count)) : JS_EXCEPTION;
+}
+
+static JSValue sys_write_pieces(JSContext *ctx, JSValueConst this_value, int argc, JSValueConst *argv)
+{
+    struct iovec pieces[MAX_PIECES];
+    int fd, count = cut(ctx, argc, argv, &fd, pieces);
+
+    (void)this_value;
+    return count ? result_of(ctx, writev(fd, pieces, count)) : JS_EXCEPTION;
+}
+
 static JSValue sys_address(JSContext *ctx, JSValueConst this_value, int argc, JSValueConst *argv)
 {
     uint8_t *bytes;
@@ -289,6 +329,8 @@ static const JSCFunctionListEntry functions[] = {
     JS_CFUNC_DEF("read", 4, sys_read),
     JS_CFUNC_DEF("write", 4, sys_write),
     JS_CFUNC_DEF("write2", 3, sys_write2),
+    JS_CFUNC_DEF("readPieces", 5, sys_read_pieces),
+    JS_CFUNC_DEF("writePieces", 5, sys_write_pieces),
     JS_CFUNC_DEF("address", 1, sys_address),
     JS_CFUNC_DEF("exit", 1, sys_exit),
     JS_CFUNC_DEF("print", 1, sys_print),

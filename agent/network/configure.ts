@@ -12,15 +12,23 @@ import { E } from '../sys/errno.ts';
 import { isErrno } from '../sys/errors.ts';
 import { formatIp, parseIp, parseMac, parsePrefixed } from '../sys/ip.ts';
 import { AF, IFF, IOCTL, SOCK } from '../sys/linux.ts';
-import { type Link, type LinkAddress, type NeighborEntry, type RouteEntry, RouteSocket } from '../sys/rtnetlink.ts';
+import {
+  IFA_F,
+  type Link,
+  type LinkAddress,
+  type NeighborEntry,
+  type RouteEntry,
+  RouteSocket,
+  RT_TABLE_MAIN,
+} from '../sys/rtnetlink.ts';
 import { socket } from '../sys/sockets.ts';
 import { ifreq } from '../sys/structs.ts';
 import type { Sys } from '../sys/sys.ts';
 
 const INTERFACE_TIMEOUT_MS = 10_000;
 const MAX_ENTRIES = 256;
-const RTPROT_KERNEL = 2;
-const RT_TABLE_MAIN = 254;
+/** Routes of the kernel's own, and those that a router on the link has announced. */
+const LEARNED_ROUTES = [2, 9];
 const SCOPE_LINK = 253;
 
 /** An interface of the request, checked. */
@@ -30,6 +38,8 @@ interface WantedInterface {
   readonly name: string;
   readonly mtu: number;
   readonly addresses: readonly { readonly text: string; readonly address: Uint8Array; readonly prefix: number }[];
+  /** IFA_F.* of the addresses. */
+  readonly addressFlags: number;
 }
 
 const same = (a: Uint8Array, b: Uint8Array): boolean =>
@@ -48,7 +58,8 @@ function checkInterface(field: string, message: Interface): WantedInterface {
     return { text, ...parsed };
   });
   if (message.mtu !== 0 && (message.mtu < 68 || message.mtu > 65_535)) throw invalid(`${field}.mtu`, `${message.mtu}`);
-  return { field, mac, name: message.name, mtu: message.mtu, addresses };
+  const addressFlags = message.noPrefixRoutes ? IFA_F.NOPREFIXROUTE : 0;
+  return { field, mac, name: message.name, mtu: message.mtu, addresses, addressFlags };
 }
 
 function ip(field: string, text: string): Uint8Array {
@@ -167,12 +178,13 @@ function configureInterface(socket: RouteSocket, wanted: WantedInterface): void 
     const kept = wanted.addresses.some(
       ({ address, prefix }) => same(address, entry.address) && prefix === entry.prefix,
     );
-    // The link-local address of IPv6 is the kernel's own.
-    const own = entry.address.length === 16 && entry.scope === SCOPE_LINK;
+    // The link-local address of IPv6 is the kernel's own; so is one that a router's announcement gave.
+    const linkLocal = entry.address.length === 16 && entry.scope === SCOPE_LINK;
+    const own = linkLocal || ((entry.flags ?? 0) & IFA_F.PERMANENT) === 0;
     if (!kept && !own) gone(() => socket.deleteAddress(entry, formatIp(entry.address)));
   }
   for (const { address, prefix, text } of wanted.addresses) {
-    const entry: LinkAddress = { index: link.index, address, prefix, scope: 0 };
+    const entry: LinkAddress = { index: link.index, address, prefix, scope: 0, flags: wanted.addressFlags };
     socket.addAddress(entry, text);
   }
 }
@@ -197,7 +209,7 @@ function applyRoutes(
     links.filter((link) => link.kind === '' && (link.flags & IFF.LOOPBACK) === 0).map((link) => link.index),
   );
   for (const route of socket.routes()) {
-    const foreign = route.table !== RT_TABLE_MAIN || route.protocol === RTPROT_KERNEL;
+    const foreign = route.table !== RT_TABLE_MAIN || LEARNED_ROUTES.includes(route.protocol);
     if (foreign || route.index === undefined || !hardware.has(route.index)) continue;
     if (!wanted.some((entry) => sameRoute(entry, route))) gone(() => socket.deleteRoute(route, 'left over'));
   }

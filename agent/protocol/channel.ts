@@ -11,6 +11,8 @@ export interface Channel {
    * more. The channel owns the array from here on.
    */
   write(bytes: Uint8Array): boolean;
+  /** Whether none of the arrays that were written is held any more: only then may they be used again. */
+  readonly idle?: boolean;
   /** Stops (false) or goes on (true) with calls of `onData`. */
   setReading(reading: boolean): void;
   /** Set by the user of the channel. The array is only valid during the call. */

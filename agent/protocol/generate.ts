@@ -13,6 +13,8 @@ const ROOT = resolve(import.meta.dirname, '../..');
 const FOLDERS = [
   { protos: 'agent/protocol/proto', output: 'agent/protocol/generated' },
   { protos: 'shim/task/proto', output: 'shim/task/generated' },
+  { protos: 'test/helpers/cri/proto', output: 'test/helpers/cri/generated' },
+  { protos: 'runtime/helper/proto', output: 'runtime/helper/generated' },
 ] as const;
 
 const KINDS: Kinds = {

@@ -46,12 +46,13 @@ export const MAX_MESSAGE_ELEMENTS = 65_536;
 export const MAX_METADATA_ENTRIES = 64;
 
 /**
- * Body of one frame on the bytes port: large enough that the per-frame work vanishes, small enough to be fair, and with
- * its 13 bytes of record and header exactly two of the 32 KiB that Linux lets a virtio-serial port send at once.
+ * Body of one frame on the bytes port: what a program writes in 64 KiB and what has gathered behind it goes in one, and
+ * the per-frame work vanishes. Small enough to be fair; with its 13 bytes of record and header exactly four of the 32 KiB
+ * that Linux lets a virtio-serial port send at once.
  */
-export const MAX_STREAM_BODY_BYTES = 64 * 1024 - 13;
+export const MAX_STREAM_BODY_BYTES = 128 * 1024 - 13;
 
-/** Bytes that may be under way on one stream in one direction: four frames, so that the pipe stays full. */
+/** Bytes that may be under way on one stream in one direction: two frames, so that the pipe stays full. */
 export const STREAM_WINDOW_BYTES = 256 * 1024;
 
 /** Consumed bytes are granted again in portions of at least this size, so that credits are rare. */

@@ -1,5 +1,5 @@
 /** Calls about containers. */
-import { cpuStats, ioStats, memoryStats, pidsStats } from '../container/cgroup/stats.ts';
+import { cpuStats, hugetlbStats, ioStats, memoryStats, pidsStats } from '../container/cgroup/stats.ts';
 import type { Container } from '../container/container.ts';
 import { interfaceStats } from '../network/stats.ts';
 import type { Agent, GuestProcess, StatsResponse } from '../protocol/generated/agent.ts';
@@ -104,6 +104,7 @@ function stats(sys: Sys, container: Container): StatsResponse {
     pidsCurrent: pids.current,
     pidsLimit: pids.limit,
     io: ioStats(read),
+    hugetlb: hugetlbStats(read),
     // A namespace of its own ends with its last process.
     interfaces: stopped && container.hasNetwork ? [] : interfaceStats(sys, stopped ? 'self' : container.init.pid),
   };

@@ -11,7 +11,8 @@ export interface ServiceContext {
   readonly sandbox: Sandbox;
   readonly accept: AcceptStream;
   readonly log: Log;
-  /** CLOCK_BOOTTIME at which main began, and at which the ports were open. */
+  /** CLOCK_BOOTTIME at which main began. */
   readonly startedNs: bigint;
-  readonly readyNs: () => bigint;
+  /** The same when the ports were open, and CPU time of this process from main on; 0 before. */
+  readonly ready: { readonly ns: bigint; readonly cpuNs: bigint };
 }

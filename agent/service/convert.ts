@@ -25,7 +25,7 @@ import type {
   Process as ProcessMessage,
   Seccomp as SeccompMessage,
 } from '../protocol/generated/agent.ts';
-import { checkAbsolute, checkCount, checkNumber, checkRelative, checkText, invalid, quoted } from './check.ts';
+import { checkAbsolute, checkCount, checkId, checkNumber, checkRelative, checkText, invalid, quoted } from './check.ts';
 
 const MAX_ARGS = 8192;
 const MAX_MOUNTS = 1024;
@@ -106,6 +106,9 @@ export function convertSpec(message: ContainerSpecMessage | undefined, find: Fin
   if (namespaces.includes('user') && (message.uidMappings.length === 0 || message.gidMappings.length === 0)) {
     throw invalid('spec.uid_mappings', 'a user namespace needs mappings of users and groups');
   }
+  if (namespaces.includes('pid') && message.pidNamespaceOf !== '') {
+    throw invalid('spec.pid_namespace_of', 'contradicts a pid namespace of its own');
+  }
   checkCount('spec.uid_mappings', message.uidMappings, 340);
   checkCount('spec.gid_mappings', message.gidMappings, 340);
   if (message.rootfsPropagation !== '' && parsePropagation(message.rootfsPropagation) === undefined) {
@@ -118,6 +121,7 @@ export function convertSpec(message: ContainerSpecMessage | undefined, find: Fin
     domainname: checkText('spec.domainname', message.domainname, 64),
     mounts: message.mounts.map((mount, index) => convertMount(`spec.mounts[${index}]`, mount, find)),
     namespaces,
+    pidNamespaceOf: message.pidNamespaceOf === '' ? '' : checkId('spec.pid_namespace_of', message.pidNamespaceOf),
     uidMappings: message.uidMappings,
     gidMappings: message.gidMappings,
     devices: message.devices.flatMap((device, index) => convertDevice(`spec.devices[${index}]`, device)),

@@ -20,12 +20,13 @@ declare const TSKATA_VERSION: string;
 const EMPTY = {};
 const PAGE_BYTES = 4096n;
 /** Beyond the contract's version: what this agent can do. */
-const FEATURES: readonly string[] = ['dial', 'events', 'seccomp', 'user-namespace', 'shared-pid'];
+const FEATURES: readonly string[] = ['dial', 'events', 'seccomp', 'user-namespace', 'joined-pid'];
 
 type Names =
   | 'hello'
   | 'createSandbox'
   | 'destroySandbox'
+  | 'forgetShareNames'
   | 'configureNetwork'
   | 'setClock'
   | 'reseed'
@@ -47,12 +48,13 @@ export function sandboxHandlers(context: ServiceContext): Pick<Handlers<typeof A
         agentVersion: TSKATA_VERSION,
         kernelRelease: readFile(sys, '/proc/sys/kernel/osrelease').trim(),
         startedNs: context.startedNs,
-        readyNs: context.readyNs(),
+        readyNs: context.ready.ns,
+        readyCpuNs: context.ready.cpuNs,
         features: FEATURES,
       };
     },
     async createSandbox(request) {
-      await sandbox.create(request.sandboxId, request.sharedPidNamespace);
+      sandbox.create(request.sandboxId);
       giveIdentity(sys, request);
       if (request.network !== undefined) await configureNetwork(sys, uevents, request.network);
       log('sandbox created', { id: request.sandboxId });
@@ -66,6 +68,10 @@ export function sandboxHandlers(context: ServiceContext): Pick<Handlers<typeof A
     async configureNetwork({ network }) {
       if (network === undefined) throw invalid('network', 'is missing');
       await configureNetwork(sys, uevents, network);
+      return EMPTY;
+    },
+    async forgetShareNames({ tag, names }) {
+      await sandbox.storages.forgetShareNames(tag, names);
       return EMPTY;
     },
     setClock({ wallClockNs }) {

@@ -44,7 +44,7 @@ export function planCopyUp({ root, mount, target, cgroupFd }: CopyUpInput): Spaw
   plan.call(label, SYS.mount, ['tmpfs', target, 'tmpfs', MS.NOATIME, data.join(',')]);
   plan.call(label, SYS.openat, [AT.FDCWD, target, O.RDONLY | O.DIRECTORY | O.CLOEXEC, 0], { result: destination });
   plan.call(FIND, SYS.openat, [AT.FDCWD, root.path, O.PATH | O.CLOEXEC, 0], { result: source });
-  if (root.subpath !== '') plan.find(FIND, source, root.subpath, source);
+  if (root.subpath !== '') plan.findDirectory(FIND, source, root.subpath, source);
   plan.find(FIND, source, mount.destination, source);
   plan.call(label, SYS.openat, [AT.FDCWD, '/dev/null', O.RDWR | O.CLOEXEC, 0], { result: nothing });
   plan.steps.push({ op: 'stdio', fds: [nothing, nothing, nothing, source, destination], label });

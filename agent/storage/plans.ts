@@ -31,12 +31,6 @@ export function planBlock(node: string, fsType: string, readOnly: boolean, targe
   const label = `mount ${fsType} disk on ${target}`;
   const flags = MS.NOATIME | (readOnly ? MS.RDONLY : 0);
   plan.call(label, SYS.mount, [node, target, fsType, flags, null]);
-  if (!readOnly) {
-    for (const name of [UPPER, WORK]) {
-      const path = `${target}/${name}`;
-      plan.call(`make ${path}`, SYS.mkdirat, [AT.FDCWD, path, 0o755], { ignore: [E.EEXIST] });
-    }
-  }
   return finish(plan);
 }
 
@@ -45,6 +39,33 @@ export function planShare(tag: string, target: string): SpawnPlan {
   const plan = new PlanBuilder();
   const label = `mount share ${tag} on ${target}`;
   plan.call(label, SYS.mount, [tag, target, 'virtiofs', MS.NODEV, null]);
+  return finish(plan);
+}
+
+/**
+ * Has the kernel mount what a share announces at these places, in the guest's own mount namespace: every container then
+ * gets a copy of the one mount. Found for the first time by a container, it would be that container's alone, with
+ * inodes of its own for the same files.
+ */
+export function planVisit(share: string, subpaths: readonly string[]): SpawnPlan {
+  const plan = new PlanBuilder();
+  const [root, found] = [plan.slot(), plan.slot()];
+  plan.call(`open ${share}`, SYS.openat, [AT.FDCWD, share, O.PATH | O.DIRECTORY | O.CLOEXEC, 0], { result: root });
+  for (const subpath of subpaths) plan.findDirectory(`visit ${share}/${subpath}`, root, subpath, found);
+  return finish(plan);
+}
+
+/**
+ * Drops what is remembered of names that are gone from a share. An exclusive create asks the host about its name,
+ * however fresh the kernel's knowledge of it is, and what is gone is dropped with all below it. The root of a share is
+ * read-only: nothing is made.
+ */
+export function planForget(share: string, names: readonly string[]): SpawnPlan {
+  const plan = new PlanBuilder();
+  for (const name of names) {
+    const path = `${share}/${name}`;
+    plan.call(`forget ${path}`, SYS.mkdirat, [AT.FDCWD, path, 0], { ignore: [E.EROFS, E.EEXIST, E.EACCES, E.EPERM] });
+  }
   return finish(plan);
 }
 
@@ -83,6 +104,10 @@ export function planOverlay(input: OverlayInput): SpawnPlan {
     if (upper !== undefined) {
       // The upper disk lives as long as its container: what the kernel would sync for a reboot is never read again.
       options.push(`upperdir=${upper}/${UPPER}`, `workdir=${upper}/${WORK}`, 'volatile');
+      for (const name of [UPPER, WORK]) {
+        const path = `${input.upper}/${name}`;
+        plan.call(`make ${path}`, SYS.mkdirat, [AT.FDCWD, path, 0o755], { ignore: [E.EEXIST] });
+      }
       unmarkSteps(plan, input.upper ?? '');
     }
     if (idMap !== undefined) actAsSteps(plan, idMap);

@@ -4,16 +4,17 @@
  */
 
 import type { Uevents } from '../boot/uevents.ts';
-import { type LaunchTools, runPlan } from '../container/launch.ts';
+import { type LaunchTools, runPlan, StepError } from '../container/launch.ts';
 import { SHARES, STORAGE } from '../paths.ts';
 import { Code, TskataError } from '../protocol/errors.ts';
-import type { Storage } from '../protocol/generated/agent.ts';
+import type { Storage, TmpfsStorage } from '../protocol/generated/agent.ts';
 import type { Scope } from '../protocol/scope.ts';
 import { checkCount, checkRelative, checkStorageId, checkTag, invalid, quoted } from '../service/check.ts';
 import type { StorageLocation } from '../service/convert.ts';
 import { E } from '../sys/errno.ts';
-import { check } from '../sys/errors.ts';
+import { check, isErrno } from '../sys/errors.ts';
 import { AT } from '../sys/linux.ts';
+import type { SpawnPlan } from '../sys/plan.ts';
 import type { Sys } from '../sys/sys.ts';
 import { SYS } from '../sys/syscalls.ts';
 import { type Disk, isPciPath, waitForDisk } from './disks.ts';
@@ -22,18 +23,26 @@ import {
   BLOCK_TYPES,
   mappedPath,
   planBlock,
+  planForget,
   planMakeShared,
   planOverlay,
   planShare,
   planTmpfs,
   planUnmount,
+  planVisit,
 } from './plans.ts';
+import { SharedTmpfs } from './shared-tmpfs.ts';
 
 /** A mount of a disk that must replay a journal, or a share whose daemon is just starting. */
 const MOUNT_TIMEOUT_MS = 30_000;
 const UNMOUNT_TIMEOUT_MS = 10_000;
+/** A disk that cannot be opened yet is tried again, for a second at most. */
+const MOUNT_ROUNDS = 20;
+const MOUNT_PAUSE_MS = 50;
 /** The options of a mount are one page; paths of this many layers fit. */
 const MAX_LOWERS = 32;
+/** Names of a share in one message. */
+const MAX_NAMES = 1024;
 
 /** A storage that is there. */
 export interface MadeStorage extends StorageLocation {
@@ -55,6 +64,7 @@ export class Storages {
   private readonly made = new Map<string, MadeStorage>();
   private readonly taken = new Set<string>();
   private readonly shares = new Map<string, Share>();
+  private readonly tmpfs = new Map<string, SharedTmpfs>();
   private readonly shared = new Set<string>();
 
   constructor(tools: LaunchTools, uevents: Uevents) {
@@ -79,6 +89,7 @@ export class Storages {
   /** Makes a storage; its undo goes to `scope`. Overlays show the owners of `idMap`. */
   async make(field: string, message: Storage, scope: Scope, idMap?: IdMap): Promise<MadeStorage> {
     const id = checkStorageId(`${field}.id`, message.id);
+    if (message.tmpfs?.shared === true) return this.makeSharedTmpfs(`${field}.tmpfs`, id, message.tmpfs);
     if (this.taken.has(id)) throw new TskataError(Code.AlreadyExists, `${field}.id: there is a storage ${quoted(id)}`);
     this.taken.add(id);
     scope.add(() => {
@@ -101,6 +112,40 @@ export class Storages {
   async syncAll(): Promise<void> {
     const paths = [...this.made.values()].filter((storage) => storage.writable).map((storage) => storage.path);
     if (paths.length > 0) await runPlan(this.tools, planUnmount(paths, true), UNMOUNT_TIMEOUT_MS);
+  }
+
+  /** Makes ready the directories of shares that a container will bind. */
+  async visitShares(places: readonly { readonly path: string; readonly subpath: string }[]): Promise<void> {
+    for (const tag of this.shares.keys()) {
+      const share = `${SHARES}/${tag}`;
+      const subpaths = places
+        .filter(({ path, subpath }) => path === share && subpath !== '')
+        .map((place) => place.subpath);
+      if (subpaths.length > 0) await this.run(planVisit(share, subpaths));
+    }
+  }
+
+  /** Drops what the guest remembers of names that the host has removed from a share. */
+  async forgetShareNames(tag: string, names: readonly string[]): Promise<void> {
+    const path = `${SHARES}/${checkTag('tag', tag)}`;
+    checkCount('names', names, MAX_NAMES);
+    for (const name of names) checkTag('names', name);
+    if (this.shares.has(tag) && names.length > 0) await this.run(planForget(path, names));
+  }
+
+  /** One of the sandbox's: it is not undone with the container that asked. */
+  private async makeSharedTmpfs(field: string, id: string, message: TmpfsStorage): Promise<MadeStorage> {
+    let tmpfs = this.tmpfs.get(id);
+    if (tmpfs === undefined) {
+      if (this.taken.has(id)) throw new TskataError(Code.AlreadyExists, `${field}: there is a storage ${quoted(id)}`);
+      this.taken.add(id);
+      tmpfs = new SharedTmpfs(this.tools, this.mountPoint(id));
+      this.tmpfs.set(id, tmpfs);
+    }
+    await tmpfs.ensure(field, message);
+    const storage = { id, path: tmpfs.path, subpath: '', readOnly: false, writable: false };
+    this.made.set(id, storage);
+    return storage;
   }
 
   private makeKind(
@@ -130,7 +175,7 @@ export class Storages {
     const disk = await waitForDisk(this.tools.sys, this.uevents, block.pciPath);
     const path = this.mountPoint(id);
     this.undoMount([path], scope);
-    await this.run(planBlock(disk.node, block.fsType, readOnly, path));
+    await this.mountDisk(planBlock(disk.node, block.fsType, readOnly, path));
     return { id, path, subpath: '', readOnly, disk, writable: !readOnly };
   }
 
@@ -209,7 +254,19 @@ export class Storages {
     });
   }
 
-  private run(plan: ReturnType<typeof planShare>): Promise<void> {
+  /** The kernel shows a new disk a moment before it can be opened, and says so by no event of its own. */
+  private async mountDisk(plan: SpawnPlan): Promise<void> {
+    for (let round = 0; ; round++) {
+      try {
+        return await this.run(plan);
+      } catch (error) {
+        if (round >= MOUNT_ROUNDS || !(error instanceof StepError) || !isErrno(error, E.ENXIO)) throw error;
+        await new Promise<void>((resolve) => void this.tools.loop.timer(MOUNT_PAUSE_MS, resolve));
+      }
+    }
+  }
+
+  private run(plan: SpawnPlan): Promise<void> {
     return runPlan(this.tools, plan, MOUNT_TIMEOUT_MS);
   }
 }

@@ -1,17 +1,23 @@
 /**
- * Owns small eBPF programs: an assembler with forward labels, loading, attaching to a cgroup. Knows no policy: which
- * devices or addresses a program lets through is decided where it is written.
+ * Owns small eBPF programs: an assembler with forward labels, loading, attaching to a cgroup or a network namespace.
+ * Knows no policy: which devices or addresses a program lets through is decided where it is written.
  */
 import { close } from './calls.ts';
 import { check } from './errors.ts';
-import { utf8, viewOf } from './structs.ts';
+import { utf8, viewOf, words32, words64 } from './structs.ts';
 import type { Sys } from './sys.ts';
 import { SYS } from './syscalls.ts';
 
-/** BPF_PROG_TYPE_* of programs on cgroups. */
-export const BPF_PROGRAM = { CGROUP_SKB: 8, CGROUP_SOCK: 9, CGROUP_DEVICE: 15, CGROUP_SOCK_ADDR: 18 } as const;
+/** BPF_PROG_TYPE_*. */
+export const BPF_PROGRAM = {
+  CGROUP_SKB: 8,
+  CGROUP_SOCK: 9,
+  CGROUP_DEVICE: 15,
+  CGROUP_SOCK_ADDR: 18,
+  SK_LOOKUP: 30,
+} as const;
 
-/** BPF_CGROUP_* attach types. */
+/** Attach types: BPF_CGROUP_* without that prefix, and others. */
 export const BPF_ATTACH = {
   INET_EGRESS: 1,
   DEVICE: 6,
@@ -19,13 +25,20 @@ export const BPF_ATTACH = {
   INET6_CONNECT: 11,
   UDP4_SENDMSG: 14,
   UDP6_SENDMSG: 15,
+  SK_LOOKUP: 36,
 } as const;
 
 /** Attach flags: several programs on one cgroup, all of which must allow; taking the place of an attached one. */
 export const BPF_F = { ALLOW_MULTI: 2, REPLACE: 4 } as const;
 
+const COMMAND_MAP_CREATE = 0;
+const COMMAND_MAP_UPDATE = 2;
 const COMMAND_LOAD = 5;
 const COMMAND_ATTACH = 8;
+const COMMAND_LINK_CREATE = 28;
+const MAP_TYPE_SOCKMAP = 15;
+/** In place of a source register: the immediate is a map's descriptor. */
+const PSEUDO_MAP_FD = 1;
 /** Size of the part of `union bpf_attr` that our commands read. */
 const ATTR_BYTES = 128;
 const INSTRUCTION_BYTES = 8;
@@ -86,6 +99,16 @@ export class BpfAssembler {
     return this.#emit(0x61, to, from, offset, 0);
   }
 
+  /** *(u32 *)(to + offset) = value */
+  store32Immediate(to: number, offset: number, value: number): this {
+    return this.#emit(0x62, to, 0, offset, value);
+  }
+
+  /** to = the map of this descriptor. */
+  loadMap(to: number, mapFd: number): this {
+    return this.#emit(0x18, to, PSEUDO_MAP_FD, 0, mapFd).#emit(0, 0, 0, 0, 0);
+  }
+
   load16(to: number, from: number, offset: number): this {
     return this.#emit(0x69, to, from, offset, 0);
   }
@@ -111,6 +134,11 @@ export class BpfAssembler {
   /** Compares the low 32 bits. */
   jumpIfNotEqual(register: number, value: number, label: Label): this {
     return this.#jump(0x56, register, value, label);
+  }
+
+  /** 64-bit comparison with zero: for pointers that helpers return. */
+  jumpIfNull(register: number, label: Label): this {
+    return this.#jump(0x15, register, 0, label);
   }
 
   /** Signed 64-bit comparison with zero: for results of helpers. */
@@ -196,4 +224,35 @@ export function attachBpf(sys: Sys, cgroupFd: number, program: BpfProgram, flags
   if (result < 0) close(sys, fd);
   check(result, 'attach eBPF program', program.name);
   return fd;
+}
+
+/** A map of one socket, for programs that hand connections to it. The kernel drops the socket from it at its end. */
+export function createSocketMap(sys: Sys, socketFd: number): number {
+  const attr = new Uint8Array(ATTR_BYTES);
+  const view = viewOf(attr);
+  for (const [index, value] of [MAP_TYPE_SOCKMAP, 4, 8, 1].entries()) view.setUint32(4 * index, value, true);
+  const map = check(sys.call(SYS.bpf, COMMAND_MAP_CREATE, attr, attr.length), 'create eBPF map', 'of sockets');
+  const key = words32(0);
+  const value = words64(socketFd);
+  const entry = new Uint8Array(ATTR_BYTES);
+  const entryView = viewOf(entry);
+  entryView.setUint32(0, map, true);
+  entryView.setBigUint64(8, sys.address(key), true);
+  entryView.setBigUint64(16, sys.address(value), true);
+  const result = sys.call(SYS.bpf, COMMAND_MAP_UPDATE, entry, entry.length);
+  if (result < 0) close(sys, map);
+  check(result, 'put a socket into', 'an eBPF map');
+  return map;
+}
+
+/** Loads a program and ties it to a network namespace for as long as the returned descriptor is open. */
+export function linkBpfToNetns(sys: Sys, netnsFd: number, program: BpfProgram): number {
+  const fd = loadBpf(sys, program);
+  try {
+    const attr = new Uint8Array(ATTR_BYTES);
+    attr.set(words32(fd, netnsFd, program.attachType, 0));
+    return check(sys.call(SYS.bpf, COMMAND_LINK_CREATE, attr, attr.length), 'attach eBPF program', program.name);
+  } finally {
+    close(sys, fd);
+  }
 }

@@ -10,6 +10,9 @@ import { EPOLL } from './linux.ts';
 import type { Loop, Sys } from './sys.ts';
 
 const READ_BYTES = 64 * 1024;
+/** What Linux gives and takes in one read and write of a virtio-serial port. */
+const PORT_READ_BYTES = 4 * 1024;
+const PORT_WRITE_BYTES = 32 * 1024;
 /** Queued bytes from which on `write` asks its caller to wait, and below which it is called again. */
 const HIGH_WATER_BYTES = 256 * 1024;
 const LOW_WATER_BYTES = HIGH_WATER_BYTES / 2;
@@ -58,6 +61,10 @@ export class FdChannel implements Channel {
     loop.watch(fd, this.#watched, (events) => this.#ready(events));
   }
 
+  get idle(): boolean {
+    return this.#queue.length === 0;
+  }
+
   write(bytes: Uint8Array): boolean {
     if (!this.#open || bytes.length === 0) return true;
     this.#queue.push(bytes);
@@ -97,14 +104,17 @@ export class FdChannel implements Channel {
     else if (this.#open && hangup && this.#edge === 0) this.#end();
   }
 
-  /** Fills the buffer from as many reads as it takes: a port gives at most 4 KiB in one. */
+  /** Fills the buffer from as many reads as it takes: a port gives what came as one piece in one. */
   #read(): void {
     const buffer = shared();
     for (let turn = 0; turn < READS_PER_TURN; turn++) {
       let length = 0;
       let result = 0;
       while (length < READ_BYTES) {
-        result = this.#sys.read(this.#fd, buffer, length, READ_BYTES - length);
+        result =
+          this.#edge === 0
+            ? this.#sys.read(this.#fd, buffer, length, READ_BYTES - length)
+            : this.#sys.readPieces(this.#fd, buffer, length, READ_BYTES - length, PORT_READ_BYTES);
         if (result <= 0) break;
         length += result;
         if (this.#edge === 0) break;
@@ -153,10 +163,14 @@ export class FdChannel implements Channel {
     }
   }
 
-  /** One write of the first two queued arrays: a header and its body go without a copy. */
+  /** One write of the first two queued arrays: a header and its body go without a copy. A port's come as one. */
   #writeSome(): number {
     const [first, second] = this.#queue;
     if (first === undefined) return 0;
+    if (this.#edge !== 0) {
+      const length = first.length - this.#offset;
+      return this.#sys.writePieces(this.#fd, first, this.#offset, length, PORT_WRITE_BYTES);
+    }
     if (second === undefined) return this.#sys.write(this.#fd, first, this.#offset, first.length - this.#offset);
     return this.#sys.write2(this.#fd, this.#offset === 0 ? first : first.subarray(this.#offset), second);
   }

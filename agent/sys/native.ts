@@ -6,6 +6,8 @@ import type { Loop, Sys } from './sys.ts';
 
 /** What the C module installs as the global `tskataNative`, next to TextEncoder and TextDecoder. */
 interface NativeModule extends Sys, Loop {
+  readonly startedNs: bigint;
+  readonly startedCpuNs: bigint;
   timerStart(delayMs: number, fire: () => void): number;
   timerCancel(id: number): void;
   setMemoryLimit(bytes: number): void;
@@ -33,8 +35,12 @@ export const loop: Loop = {
   stop: () => tskataNative.stop(),
 };
 
-/** The language engine: its memory and its last words. */
+/** The language engine: its start, its memory and its last words. */
 export const engine = {
+  /** CLOCK_BOOTTIME when the program's main was entered, before the engine was made. */
+  startedNs: tskataNative.startedNs,
+  /** CPU time of the process at that moment: not 0 for the first process, which was the kernel's before. */
+  startedCpuNs: tskataNative.startedCpuNs,
   /** Bounds the engine's heap; beyond it an allocation throws "out of memory". */
   setMemoryLimit: (bytes: number): void => tskataNative.setMemoryLimit(bytes),
   /** Bytes of the heap in use. */

@@ -6,10 +6,10 @@
 import { close } from './calls.ts';
 import { E } from './errno.ts';
 import { check, SysError } from './errors.ts';
-import { AF, SOCK } from './linux.ts';
+import { AF, EPOLL, SOCK } from './linux.ts';
 import { bind, socket } from './sockets.ts';
 import { concat, utf8, viewOf, words32 } from './structs.ts';
-import type { Sys } from './sys.ts';
+import type { Loop, Sys } from './sys.ts';
 
 /** Protocols of netlink. */
 const NETLINK = { ROUTE: 0, KOBJECT_UEVENT: 15 } as const;
@@ -144,5 +144,49 @@ export class NetlinkSocket {
       return messages;
     }
     throw new SysError(operation, subject, E.EMSGSIZE);
+  }
+}
+
+/** Groups of rtnetlink that a socket can listen to. */
+export const RTMGRP = {
+  LINK: 1,
+  NEIGH: 4,
+  IPV4_IFADDR: 0x10,
+  IPV4_ROUTE: 0x40,
+  IPV6_IFADDR: 0x100,
+  IPV6_ROUTE: 0x400,
+} as const;
+
+/** Tells that something of the groups has changed in the network namespace of its making; what, is to be looked up. */
+export class NetlinkMonitor {
+  readonly #sys: Sys;
+  readonly #loop: Loop;
+  readonly #fd: number;
+  readonly #buffer = new Uint8Array(RECEIVE_BYTES);
+
+  constructor(sys: Sys, loop: Loop, groups: number, changed: () => void) {
+    this.#sys = sys;
+    this.#loop = loop;
+    this.#fd = socket(sys, AF.NETLINK, SOCK.RAW | SOCK.NONBLOCK, NETLINK.ROUTE);
+    try {
+      bind(sys, this.#fd, { family: 'netlink', port: 0, groups }, 'netlink');
+    } catch (error) {
+      close(sys, this.#fd);
+      throw error;
+    }
+    loop.watch(this.#fd, EPOLL.IN, () => {
+      this.#drain();
+      changed();
+    });
+  }
+
+  close(): void {
+    this.#loop.unwatch(this.#fd);
+    close(this.#sys, this.#fd);
+  }
+
+  /** Up to the end or any error: ENOBUFS says that messages were lost, which is a change like another. */
+  #drain(): void {
+    while (this.#sys.read(this.#fd, this.#buffer, 0, RECEIVE_BYTES) > 0);
   }
 }

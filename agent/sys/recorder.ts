@@ -72,6 +72,14 @@ export class RecorderSys implements Sys {
     return this.onWrite(fd, bytes);
   }
 
+  readPieces(fd: number, buffer: Uint8Array, offset: number, length: number, _pieceBytes: number): number {
+    return this.read(fd, buffer, offset, length);
+  }
+
+  writePieces(fd: number, buffer: Uint8Array, offset: number, length: number, _pieceBytes: number): number {
+    return this.write(fd, buffer, offset, length);
+  }
+
   write2(fd: number, first: Uint8Array, second: Uint8Array): number {
     const bytes = new Uint8Array(first.length + second.length);
     bytes.set(first);

@@ -22,15 +22,26 @@ const RTM = {
   DELNEIGH: 29,
   GETNEIGH: 30,
 } as const;
-const IFLA = { ADDRESS: 1, IFNAME: 3, MTU: 4, MASTER: 10, LINKINFO: 18, STATS64: 23, NET_NS_FD: 28 } as const;
+const IFLA = {
+  ADDRESS: 1,
+  IFNAME: 3,
+  MTU: 4,
+  MASTER: 10,
+  LINKINFO: 18,
+  STATS64: 23,
+  NET_NS_FD: 28,
+  AF_SPEC: 26,
+} as const;
 const IFLA_INFO = { KIND: 1, DATA: 2 } as const;
 const VETH_INFO_PEER = 1;
+const IFLA_INET6_ADDR_GEN_MODE = 8;
+const IN6_ADDR_GEN_MODE_NONE = 1;
 const IFA = { ADDRESS: 1, LOCAL: 2, FLAGS: 8 } as const;
-/** An address without duplicate detection: usable at once. */
-const IFA_F_NODAD = 0x02;
+/** Flags of an address: usable at once without duplicate detection; not learned; without a route to its prefix. */
+export const IFA_F = { NODAD: 0x02, PERMANENT: 0x80, NOPREFIXROUTE: 0x200 } as const;
 const RTA = { DST: 1, OIF: 4, GATEWAY: 5, PRIORITY: 6, PREFSRC: 7, TABLE: 15 } as const;
 const RTNH_F_ONLINK = 4;
-const RT_TABLE_MAIN = 254;
+export const RT_TABLE_MAIN = 254;
 const RTPROT_BOOT = 3;
 const RTN_UNICAST = 1;
 const NDA = { DST: 1, LLADDR: 2 } as const;
@@ -58,6 +69,10 @@ export interface Link {
   readonly flags: number;
   /** "veth", "tun", "bridge"; empty for hardware. */
   readonly kind: string;
+  /** ARPHRD_*: 1 Ethernet. */
+  readonly type: number;
+  /** Index of the bridge that it is a port of; 0 for none. */
+  readonly master: number;
   readonly stats: LinkStats | undefined;
 }
 
@@ -71,6 +86,8 @@ export interface LinkChange {
   readonly master?: number;
   /** Moves the link into the namespace of this descriptor. */
   readonly netnsFd?: number;
+  /** The kernel gives it no link-local IPv6 address, and so says nothing by itself. */
+  readonly silent?: boolean;
 }
 
 export interface LinkAddress {
@@ -79,6 +96,8 @@ export interface LinkAddress {
   readonly prefix: number;
   /** RT_SCOPE_*: 0 universe, 253 link, 254 host. */
   readonly scope: number;
+  /** IFA_F.* */
+  readonly flags?: number;
 }
 
 export interface RouteEntry {
@@ -107,6 +126,11 @@ export interface NeighborEntry {
   readonly address: Uint8Array;
   readonly mac: Uint8Array;
 }
+
+const NO_ADDRESS_GENERATION = nested(
+  IFLA.AF_SPEC,
+  nested(AF.INET6, attribute(IFLA_INET6_ADDR_GEN_MODE, Uint8Array.of(IN6_ADDR_GEN_MODE_NONE))),
+);
 
 const familyOf = (address: Uint8Array): number => (address.length === 4 ? AF.INET : AF.INET6);
 
@@ -149,6 +173,7 @@ export class RouteSocket {
     if (change.mac !== undefined) attributes.push(attribute(IFLA.ADDRESS, change.mac));
     if (change.master !== undefined) attributes.push(attribute(IFLA.MASTER, change.master));
     if (change.netnsFd !== undefined) attributes.push(attribute(IFLA.NET_NS_FD, change.netnsFd));
+    if (change.silent === true) attributes.push(NO_ADDRESS_GENERATION);
     const header = linkHeader(index, change.up === true ? IFF.UP : 0, change.up === undefined ? 0 : IFF.UP);
     this.#netlink.change(RTM.NEWLINK, 0, concat([header, ...attributes]), 'change network link', `#${index}`);
   }
@@ -183,7 +208,7 @@ export class RouteSocket {
       addressHeader(entry),
       attribute(IFA.LOCAL, entry.address),
       attribute(IFA.ADDRESS, entry.address),
-      attribute(IFA.FLAGS, IFA_F_NODAD),
+      attribute(IFA.FLAGS, IFA_F.NODAD | (entry.flags ?? 0)),
     ]);
     this.#netlink.change(RTM.NEWADDR, NLM_F.CREATE | NLM_F.REPLACE, payload, 'add address', subject);
   }
@@ -278,6 +303,8 @@ function parseLink(payload: Uint8Array): Link {
     mac: attributes.get(IFLA.ADDRESS) ?? new Uint8Array(0),
     mtu: word(attributes.get(IFLA.MTU)) ?? 0,
     kind: cString(info.get(IFLA_INFO.KIND) ?? new Uint8Array(0)),
+    type: view.getUint16(2, true),
+    master: word(attributes.get(IFLA.MASTER)) ?? 0,
     stats: stats === undefined || stats.length < 64 ? undefined : parseStats(stats),
   };
 }
@@ -301,8 +328,9 @@ function parseAddress(payload: Uint8Array): LinkAddress[] {
   const attributes = parseAttributes(payload.subarray(8));
   const address = attributes.get(IFA.LOCAL) ?? attributes.get(IFA.ADDRESS);
   if (address === undefined) return [];
-  const [, prefix = 0, , scope = 0] = payload;
-  return [{ index: viewOf(payload).getUint32(4, true), address, prefix, scope }];
+  const [, prefix = 0, flagsByte = 0, scope = 0] = payload;
+  const flags = word(attributes.get(IFA.FLAGS)) ?? flagsByte;
+  return [{ index: viewOf(payload).getUint32(4, true), address, prefix, scope, flags }];
 }
 
 function parseRoute(payload: Uint8Array): KnownRoute[] {

@@ -4,7 +4,7 @@
  */
 import { check } from './errors.ts';
 import { AF, MSG, SCM, SO, SOCK, SOL } from './linux.ts';
-import { concat, type SocketAddress, sockaddr, viewOf, words32 } from './structs.ts';
+import { concat, parseSockaddr, type SocketAddress, sockaddr, viewOf, words32 } from './structs.ts';
 import type { Sys } from './sys.ts';
 import { SYS } from './syscalls.ts';
 
@@ -29,6 +29,18 @@ export function bind(sys: Sys, fd: number, address: SocketAddress, subject: stri
 
 export function listen(sys: Sys, fd: number, backlog: number): void {
   check(sys.call(SYS.listen, fd, backlog), 'listen', fd);
+}
+
+/** An accepted connection, close-on-exec, and who is at its other end; or -errno. */
+export function accept(
+  sys: Sys,
+  fd: number,
+): { readonly fd: number; readonly peer: SocketAddress | undefined } | number {
+  const address = new Uint8Array(128);
+  const length = words32(address.length);
+  const accepted = sys.call(SYS.accept4, fd, address, length, SOCK.CLOEXEC);
+  if (accepted < 0) return accepted;
+  return { fd: accepted, peer: parseSockaddr(address, viewOf(length).getUint32(0, true)) };
 }
 
 /** Starts to connect. Returns 0, or -errno: -EINPROGRESS on a non-blocking socket, then wait for EPOLL.OUT and `socketError`. */

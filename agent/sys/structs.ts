@@ -10,7 +10,8 @@ export type SocketAddress =
   | { readonly family: 'unix'; readonly path: string }
   | { readonly family: 'inet'; readonly address: Uint8Array; readonly port: number }
   | { readonly family: 'inet6'; readonly address: Uint8Array; readonly port: number; readonly scope?: number }
-  | { readonly family: 'netlink'; readonly port: number; readonly groups: number };
+  | { readonly family: 'netlink'; readonly port: number; readonly groups: number }
+  | { readonly family: 'vsock'; readonly cid: number; readonly port: number };
 
 /** A view over all of a byte array. */
 export function viewOf(bytes: Uint8Array): DataView {
@@ -46,7 +47,7 @@ export function concat(parts: readonly Uint8Array[]): Uint8Array {
   return whole;
 }
 
-/** struct sockaddr_un, _in, _in6 or _nl. Throws RangeError for a path that is too long or an address of a wrong size. */
+/** struct sockaddr_un, _in, _in6, _nl or _vm. Throws RangeError for a path that is too long or an address of a wrong size. */
 export function sockaddr(address: SocketAddress): Uint8Array {
   switch (address.family) {
     case 'unix': {
@@ -84,6 +85,13 @@ export function sockaddr(address: SocketAddress): Uint8Array {
       viewOf(bytes).setUint32(8, address.groups, true);
       return bytes;
     }
+    case 'vsock': {
+      const bytes = new Uint8Array(16);
+      viewOf(bytes).setUint16(0, AF.VSOCK, true);
+      viewOf(bytes).setUint32(4, address.port, true);
+      viewOf(bytes).setUint32(8, address.cid, true);
+      return bytes;
+    }
   }
 }
 
@@ -104,6 +112,9 @@ export function parseSockaddr(bytes: Uint8Array, length: number): SocketAddress 
   }
   if (family === AF.NETLINK && length >= 12) {
     return { family: 'netlink', port: view.getUint32(4, true), groups: view.getUint32(8, true) };
+  }
+  if (family === AF.VSOCK && length >= 12) {
+    return { family: 'vsock', port: view.getUint32(4, true), cid: view.getUint32(8, true) };
   }
   return undefined;
 }

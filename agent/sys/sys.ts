@@ -56,6 +56,13 @@ export interface Sys {
   write(fd: number, buffer: Uint8Array, offset: number, length: number): number;
   /** writev(2) of two parts, so that a header needs no copy: bytes written, or -errno. */
   write2(fd: number, first: Uint8Array, second: Uint8Array): number;
+  /**
+   * readv(2) into a part of a buffer that is cut into pieces: for a device that gives at most one piece in a read, as
+   * much as it has. Bytes read, 0 at the end, or -errno.
+   */
+  readPieces(fd: number, buffer: Uint8Array, offset: number, length: number, pieceBytes: number): number;
+  /** writev(2) from a part of a buffer that is cut into pieces, as `readPieces`. Bytes written, or -errno. */
+  writePieces(fd: number, buffer: Uint8Array, offset: number, length: number, pieceBytes: number): number;
   /** Address of a buffer's first byte, for structures that hold pointers. The caller keeps the buffer alive. */
   address(buffer: Uint8Array): bigint;
   /** Compiles a filter to `struct sock_filter` bytes with libseccomp. Returns -errno on failure. */

@@ -139,7 +139,12 @@ function hugepageWrites(resources: Resources): CgroupWrite[] {
   const writes: CgroupWrite[] = [];
   for (const { pageSize, limit: bytes } of resources.hugepageLimits) {
     if (!/^[0-9]+[KMG]B$/.test(pageSize)) throw new ResourcesError(`resources: huge page size "${pageSize}"`);
-    writes.push({ file: `hugetlb.${pageSize}.max`, value: String(bytes) });
+    // Kubernetes sends a limit of 0 for each size that its host has. The guest has none of a size without a file.
+    writes.push({
+      file: `hugetlb.${pageSize}.max`,
+      value: String(bytes),
+      ...(bytes === 0n ? { ignore: [E.ENOENT] } : {}),
+    });
     writes.push({ file: `hugetlb.${pageSize}.rsvd.max`, value: String(bytes), ignore: [E.ENOENT] });
   }
   return writes;

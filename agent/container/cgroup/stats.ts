@@ -1,12 +1,14 @@
 /**
  * Owns the reading of a cgroup's counters. Files that a kernel or a group does not have count as empty.
  */
-import type { CpuStats, IoStats, MemoryStats } from '../../protocol/generated/agent.ts';
+import type { CpuStats, HugetlbStats, IoStats, MemoryStats } from '../../protocol/generated/agent.ts';
 
 /** Reads a file of the group: its text, or "" when there is none. */
 export type ReadFile = (name: string) => string;
 
 const UNLIMITED = (1n << 64n) - 1n;
+/** All sizes of huge pages that x86-64 has. */
+const PAGE_SIZES = ['2MB', '1GB'] as const;
 
 /** "key value" lines. */
 export function parseFlatKeyed(text: string): Map<string, bigint> {
@@ -53,6 +55,15 @@ export function memoryStats(read: ReadFile): MemoryStats {
 
 export function pidsStats(read: ReadFile): { readonly current: bigint; readonly limit: bigint } {
   return { current: parseValue(read('pids.current')), limit: parseValue(read('pids.max')) };
+}
+
+/** Sizes that the guest has not have no files. */
+export function hugetlbStats(read: ReadFile): HugetlbStats[] {
+  return PAGE_SIZES.flatMap((pageSize) => {
+    const current = read(`hugetlb.${pageSize}.current`);
+    if (current === '') return [];
+    return [{ pageSize, current: parseValue(current), max: parseValue(read(`hugetlb.${pageSize}.max`)) }];
+  });
 }
 
 /** Lines like "254:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=0 dios=0". */

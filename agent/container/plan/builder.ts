@@ -55,11 +55,27 @@ export class PlanBuilder {
 
   /** An O_PATH descriptor of an existing path below `root`; a missing optional one leaves the slot at -1. */
   find(label: string, root: SlotRef, path: string, result: SlotRef, optional = false): void {
+    this.findLeaf(label, root, path, 'any', result, optional);
+  }
+
+  /** The same for a directory: what a share announces to be mounted there is mounted first. */
+  findDirectory(label: string, root: SlotRef, path: string, result: SlotRef): void {
+    this.findLeaf(label, root, path, 'directory', result, false);
+  }
+
+  private findLeaf(
+    label: string,
+    root: SlotRef,
+    path: string,
+    leaf: 'any' | 'directory',
+    result: SlotRef,
+    optional: boolean,
+  ): void {
     this.steps.push({
       op: 'resolve',
       root,
       path,
-      leaf: 'any',
+      leaf,
       create: false,
       ...(optional ? { optional: true } : {}),
       mode: 0,

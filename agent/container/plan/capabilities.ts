@@ -1,7 +1,8 @@
 /**
- * Owns capability names, numbers and the steps that leave a process with exactly the five sets that were asked for
+ * Owns the steps that leave a process with exactly the five sets that were asked for
  * (OCI config.md, "capabilities"). Knows nothing of users: `identity.ts` sets them in between.
  */
+import { CAPABILITIES } from '../../protocol/capabilities.ts';
 import { E } from '../../sys/errno.ts';
 import { PR } from '../../sys/linux.ts';
 import { words32 } from '../../sys/structs.ts';
@@ -9,52 +10,7 @@ import { SYS } from '../../sys/syscalls.ts';
 import type { Capabilities } from '../spec.ts';
 import type { PlanBuilder } from './builder.ts';
 
-/** By number (linux/capability.h). */
-const CAPABILITY_NAMES: readonly string[] = [
-  'CAP_CHOWN',
-  'CAP_DAC_OVERRIDE',
-  'CAP_DAC_READ_SEARCH',
-  'CAP_FOWNER',
-  'CAP_FSETID',
-  'CAP_KILL',
-  'CAP_SETGID',
-  'CAP_SETUID',
-  'CAP_SETPCAP',
-  'CAP_LINUX_IMMUTABLE',
-  'CAP_NET_BIND_SERVICE',
-  'CAP_NET_BROADCAST',
-  'CAP_NET_ADMIN',
-  'CAP_NET_RAW',
-  'CAP_IPC_LOCK',
-  'CAP_IPC_OWNER',
-  'CAP_SYS_MODULE',
-  'CAP_SYS_RAWIO',
-  'CAP_SYS_CHROOT',
-  'CAP_SYS_PTRACE',
-  'CAP_SYS_PACCT',
-  'CAP_SYS_ADMIN',
-  'CAP_SYS_BOOT',
-  'CAP_SYS_NICE',
-  'CAP_SYS_RESOURCE',
-  'CAP_SYS_TIME',
-  'CAP_SYS_TTY_CONFIG',
-  'CAP_MKNOD',
-  'CAP_LEASE',
-  'CAP_AUDIT_WRITE',
-  'CAP_AUDIT_CONTROL',
-  'CAP_SETFCAP',
-  'CAP_MAC_OVERRIDE',
-  'CAP_MAC_ADMIN',
-  'CAP_SYSLOG',
-  'CAP_WAKE_ALARM',
-  'CAP_BLOCK_SUSPEND',
-  'CAP_AUDIT_READ',
-  'CAP_PERFMON',
-  'CAP_BPF',
-  'CAP_CHECKPOINT_RESTORE',
-];
-
-const numbers = new Map(CAPABILITY_NAMES.map((name, number) => [name, number]));
+const numbers = new Map(CAPABILITIES.map((name, number) => [name, number]));
 
 /** _LINUX_CAPABILITY_VERSION_3: two 32-bit words per set. */
 const VERSION_3 = 0x20080522;
@@ -80,9 +36,9 @@ function word(set: ReadonlySet<number>, index: number): number {
 /** Before the change of user: drops the bounding set, and keeps what is permitted over the change. */
 export function boundingSteps(plan: PlanBuilder, capabilities: Capabilities): void {
   const bounding = capabilitySet(capabilities.bounding);
-  for (let number = 0; number < CAPABILITY_NAMES.length; number += 1) {
+  for (let number = 0; number < CAPABILITIES.length; number += 1) {
     if (bounding.has(number)) continue;
-    const label = `drop ${CAPABILITY_NAMES[number]} from the bounding set`;
+    const label = `drop ${CAPABILITIES[number]} from the bounding set`;
     plan.call(label, SYS.prctl, [PR.CAPBSET_DROP, number, 0, 0, 0], { ignore: [E.EINVAL] });
   }
   plan.call('keep capabilities over the change of user', SYS.prctl, [PR.SET_KEEPCAPS, 1, 0, 0, 0]);
@@ -99,7 +55,7 @@ export function capabilitySteps(plan: PlanBuilder, capabilities: Capabilities): 
   plan.call('clear ambient capabilities', SYS.prctl, [PR.CAP_AMBIENT, PR.CAP_AMBIENT_CLEAR_ALL, 0, 0, 0]);
   for (const number of capabilitySet(capabilities.ambient)) {
     // The kernel refuses one that is not permitted and inheritable too; runc goes on as well.
-    const label = `raise ambient ${CAPABILITY_NAMES[number]}`;
+    const label = `raise ambient ${CAPABILITIES[number]}`;
     plan.call(label, SYS.prctl, [PR.CAP_AMBIENT, PR.CAP_AMBIENT_RAISE, number, 0, 0], { ignore: [E.EPERM] });
   }
 }

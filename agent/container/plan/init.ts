@@ -43,7 +43,7 @@ export interface InitInput {
   readonly cgroupFd: number;
   /** Child's ends of the pipes, or /dev/null; unused with a terminal. */
   readonly stdio?: readonly [number, number, number];
-  /** A namespace to enter before the clone: the sandbox's shared pid namespace. */
+  /** A namespace to enter before the clone: the pid namespace of another container. */
   readonly enter?: SpawnPlan['enter'];
 }
 

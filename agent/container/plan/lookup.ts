@@ -32,7 +32,7 @@ export function planLookup(input: LookupInput): SpawnPlan {
   const file = plan.slot();
   const label = 'look up the user';
   plan.call(label, SYS.openat, [AT.FDCWD, input.root, O.PATH | O.DIRECTORY | O.CLOEXEC, 0], { result: root });
-  if (input.subpath !== '') plan.find(label, root, input.subpath, root);
+  if (input.subpath !== '') plan.findDirectory(label, root, input.subpath, root);
   copySteps(plan, root, 'etc/passwd', file, passwd);
   copySteps(plan, root, 'etc/group', file, group);
   plan.steps.push({ op: 'exit', status: 0, label });

@@ -95,7 +95,9 @@ function bindSteps(plan: PlanBuilder, scope: MountScope, mount: Mount, options: 
     plan.cloneTree(label, storage, options.recursiveBind, scope.mount);
   } else {
     plan.call(label, SYS.openat, [AT.FDCWD, storage, O.PATH | O.CLOEXEC, 0], { result: scope.source });
-    plan.find(`${label}: find its source`, scope.source, mount.subpath, scope.source);
+    const find = `${label}: find its source`;
+    if (mount.isFile) plan.find(find, scope.source, mount.subpath, scope.source);
+    else plan.findDirectory(find, scope.source, mount.subpath, scope.source);
     plan.cloneTree(label, scope.source, options.recursiveBind, scope.mount);
   }
   plan.resolve(label, scope.root, mount.destination, mount.isFile ? 'file' : 'directory', scope.target);

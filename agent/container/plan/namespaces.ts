@@ -39,12 +39,12 @@ export interface NamespacePlan {
 
 /**
  * Decides. A mount and a pid namespace are always made: without them a container would see the agent. With
- * `sharedPid` the pid namespace is the sandbox's shared one, unless the spec asks for its own.
+ * `joinsPid` the pid namespace is that of another container, entered before the clone.
  */
-export function planNamespaces(names: readonly NamespaceName[], sharedPid: boolean): NamespacePlan {
+export function planNamespaces(names: readonly NamespaceName[], joinsPid: boolean): NamespacePlan {
   const wanted = new Set(names);
   wanted.add('mount');
-  if (!sharedPid) wanted.add('pid');
+  if (!joinsPid) wanted.add('pid');
   let cloneFlags = 0;
   for (const name of wanted) {
     if (name !== 'cgroup') cloneFlags |= FLAGS.get(name) ?? 0;

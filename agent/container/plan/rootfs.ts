@@ -23,7 +23,7 @@ export function ownRootSteps(plan: PlanBuilder, source: RootSource, mountPoint: 
     plan.cloneTree(label, source.path, true, root);
   } else {
     plan.call(label, SYS.openat, [AT.FDCWD, source.path, O.PATH | O.CLOEXEC, 0], { result: root });
-    plan.find(`${label}: find its directory`, root, source.subpath, root);
+    plan.findDirectory(`${label}: find its directory`, root, source.subpath, root);
     plan.cloneTree(label, root, true, root);
   }
   plan.setMountAttr('make the root file system private', root, { propagation: MS.PRIVATE, recursive: true });

@@ -23,6 +23,8 @@ export interface HelloResponse {
   readonly startedNs: bigint;
   readonly readyNs: bigint;
   readonly features: readonly string[];
+  /** CPU time, nanoseconds, that the agent and its calls of the kernel took from its main to its readiness. */
+  readonly readyCpuNs: bigint;
 }
 
 export const HelloResponse: MessageType<HelloResponse> = message('tskata.agent.v1.HelloResponse', () => [
@@ -32,6 +34,7 @@ export const HelloResponse: MessageType<HelloResponse> = message('tskata.agent.v
   field(4, 'startedNs', 'uint64'),
   field(5, 'readyNs', 'uint64'),
   repeated(6, 'features', 'string'),
+  field(7, 'readyCpuNs', 'uint64'),
 ]);
 
 export interface CreateSandboxRequest {
@@ -40,8 +43,6 @@ export interface CreateSandboxRequest {
   readonly wallClockNs: bigint;
   /** At least 32 bytes; credited to the guest's pool. */
   readonly entropy: Uint8Array;
-  /** One PID namespace for all containers of the sandbox. */
-  readonly sharedPidNamespace: boolean;
   readonly sysctls: ReadonlyMap<string, string>;
   readonly network: NetworkConfig | undefined;
 }
@@ -51,7 +52,6 @@ export const CreateSandboxRequest: MessageType<CreateSandboxRequest> = message('
   field(2, 'hostname', 'string'),
   field(3, 'wallClockNs', 'uint64'),
   field(4, 'entropy', 'bytes'),
-  field(5, 'sharedPidNamespace', 'bool'),
   map(6, 'sysctls', 'string', 'string'),
   field(7, 'network', NetworkConfig),
 ]);
@@ -122,11 +122,57 @@ export const OverlayStorage: MessageType<OverlayStorage> = message('tskata.agent
 ]);
 
 export interface TmpfsStorage {
+  /** 0: half of the guest's memory. */
   readonly sizeBytes: bigint;
+  /**
+   * The sandbox's rather than one container's: whoever asks first has it made, later ones get the same, and it lives
+   * until the sandbox ends. Fields below go for such a one only.
+   */
+  readonly shared: boolean;
+  /** Permission bits and owner of its root. */
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  /** Directories that must be in it; those that are there already stay as they are. */
+  readonly directories: readonly TmpfsDirectory[];
 }
 
 export const TmpfsStorage: MessageType<TmpfsStorage> = message('tskata.agent.v1.TmpfsStorage', () => [
   field(1, 'sizeBytes', 'uint64'),
+  field(2, 'shared', 'bool'),
+  field(3, 'mode', 'uint32'),
+  field(4, 'uid', 'uint32'),
+  field(5, 'gid', 'uint32'),
+  repeated(6, 'directories', TmpfsDirectory),
+]);
+
+export interface TmpfsDirectory {
+  /** Relative, without "..". */
+  readonly path: string;
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+export const TmpfsDirectory: MessageType<TmpfsDirectory> = message('tskata.agent.v1.TmpfsDirectory', () => [
+  field(1, 'path', 'string'),
+  field(2, 'mode', 'uint32'),
+  field(3, 'uid', 'uint32'),
+  field(4, 'gid', 'uint32'),
+]);
+
+/**
+ * Names directly below a share that the host has removed: the guest drops what it remembers of them, which the host
+ * would keep open otherwise.
+ */
+export interface ForgetShareNamesRequest {
+  readonly tag: string;
+  readonly names: readonly string[];
+}
+
+export const ForgetShareNamesRequest: MessageType<ForgetShareNamesRequest> = message('tskata.agent.v1.ForgetShareNamesRequest', () => [
+  field(1, 'tag', 'string'),
+  repeated(2, 'names', 'string'),
 ]);
 
 export interface CreateContainerRequest {
@@ -198,6 +244,8 @@ export interface ContainerSpec {
   readonly rootfsPropagation: string;
   /** Files made in the guest and bound over the container's, read-write: /etc/hosts, /etc/resolv.conf, /etc/hostname. */
   readonly files: readonly GuestFile[];
+  /** Id of a container of this sandbox whose PID namespace this one joins; "pid" is not in `namespaces` then. */
+  readonly pidNamespaceOf: string;
 }
 
 export const ContainerSpec: MessageType<ContainerSpec> = message('tskata.agent.v1.ContainerSpec', () => [
@@ -217,6 +265,7 @@ export const ContainerSpec: MessageType<ContainerSpec> = message('tskata.agent.v
   map(14, 'sysctls', 'string', 'string'),
   field(15, 'rootfsPropagation', 'string'),
   repeated(16, 'files', GuestFile),
+  field(17, 'pidNamespaceOf', 'string'),
 ]);
 
 export interface GuestFile {
@@ -639,6 +688,8 @@ export interface Interface {
   readonly mtu: number;
   /** CIDR form, IPv4 and IPv6. */
   readonly addresses: readonly string[];
+  /** The routes of the request are all that there are: an address brings none to its own prefix. */
+  readonly noPrefixRoutes: boolean;
 }
 
 export const Interface: MessageType<Interface> = message('tskata.agent.v1.Interface', () => [
@@ -646,6 +697,7 @@ export const Interface: MessageType<Interface> = message('tskata.agent.v1.Interf
   field(2, 'name', 'string'),
   field(3, 'mtu', 'uint32'),
   repeated(4, 'addresses', 'string'),
+  field(5, 'noPrefixRoutes', 'bool'),
 ]);
 
 export interface Route {
@@ -789,6 +841,8 @@ export interface StatsResponse {
   readonly pidsLimit: bigint;
   readonly io: readonly IoStats[];
   readonly interfaces: readonly InterfaceStats[];
+  /** One for each size of huge pages that the guest has. */
+  readonly hugetlb: readonly HugetlbStats[];
 }
 
 export const StatsResponse: MessageType<StatsResponse> = message('tskata.agent.v1.StatsResponse', () => [
@@ -798,6 +852,21 @@ export const StatsResponse: MessageType<StatsResponse> = message('tskata.agent.v
   field(4, 'pidsLimit', 'uint64'),
   repeated(5, 'io', IoStats),
   repeated(6, 'interfaces', InterfaceStats),
+  repeated(7, 'hugetlb', HugetlbStats),
+]);
+
+export interface HugetlbStats {
+  /** "2MB". */
+  readonly pageSize: string;
+  /** Bytes. */
+  readonly current: bigint;
+  readonly max: bigint;
+}
+
+export const HugetlbStats: MessageType<HugetlbStats> = message('tskata.agent.v1.HugetlbStats', () => [
+  field(1, 'pageSize', 'string'),
+  field(2, 'current', 'uint64'),
+  field(3, 'max', 'uint64'),
 ]);
 
 export interface CpuStats {
@@ -901,6 +970,7 @@ export const Agent = service('tskata.agent.v1.Agent', {
   /** Forgets an ended exec. */
   deleteProcess: method('DeleteProcess', ProcessRequest, Empty),
   resizeTerminal: method('ResizeTerminal', ResizeTerminalRequest, Empty),
+  forgetShareNames: method('ForgetShareNames', ForgetShareNamesRequest, Empty),
   configureNetwork: method('ConfigureNetwork', ConfigureNetworkRequest, Empty),
   setClock: method('SetClock', SetClockRequest, Empty),
   reseed: method('Reseed', ReseedRequest, Empty),

@@ -45,6 +45,10 @@ export class GuestLink implements Link {
     return this.sender.sendRecord(record, payloadLength);
   }
 
+  get idle(): boolean {
+    return this.channel.idle === true;
+  }
+
   setReading(reading: boolean): void {
     this.channel.setReading(reading);
   }

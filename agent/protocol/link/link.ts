@@ -19,6 +19,8 @@ export interface Link {
   send(first: Uint8Array, second: Uint8Array): boolean;
   /** Sends a record that the caller has laid out with `recordRoom`, without a copy. The link owns the buffer. */
   sendRecord(record: Uint8Array, payloadLength: number): boolean;
+  /** Nothing that was sent is held any more, so that its buffers may be used again. */
+  readonly idle?: boolean;
   setReading(reading: boolean): void;
   /** Gives the connection up because of what the peer did. */
   fail(fact: string): void;

@@ -55,6 +55,10 @@ abstract class Mux implements StreamOwner {
     this.room = record;
   }
 
+  recycleRoom(record: Uint8Array): void {
+    if (this.link.idle === true) this.room = record;
+  }
+
   enqueue(stream: MuxStream): void {
     this.ready.push(stream);
     this.pump();

@@ -13,6 +13,8 @@ export interface StreamOwner {
   /** A record with room for the largest body, for the length of a read; `returnRoom` unless it was sent. */
   takeRoom(): Uint8Array;
   returnRoom(record: Uint8Array): void;
+  /** The record was sent: it is room again when nobody holds it any more. */
+  recycleRoom(record: Uint8Array): void;
   /** The stream has bytes to send and credit for them. */
   enqueue(stream: MuxStream): void;
   /** The stream owes the peer a grant. */
@@ -22,7 +24,7 @@ export interface StreamOwner {
 }
 
 /** Frames with at least so many bytes are sent in the record that they were read into; others are copied out of it. */
-const KEEP_ROOM_BYTES = MAX_STREAM_BODY_BYTES / 2;
+const KEEP_ROOM_BYTES = MAX_STREAM_BODY_BYTES / 8;
 
 const nothing = (): void => {};
 
@@ -110,6 +112,7 @@ export class MuxStream {
     if (count >= KEEP_ROOM_BYTES) {
       putFrameHeader(record, this.id, MuxType.Data);
       this.sendData(record, count);
+      this.owner.recycleRoom(record);
       return count;
     }
     this.owner.returnRoom(record);
