@@ -12,6 +12,7 @@ interface GlobalFlags {
   readonly root: string;
   readonly runRoot: string;
   readonly namespace: string;
+  readonly runtimeConfigPath?: string;
   readonly debug?: boolean;
 }
 
@@ -28,7 +29,10 @@ const program = new Command('tskata')
     new Option('--run-root <dir>', 'state that a reboot forgets').default('/run/tskata').env('TSKATA_RUN_ROOT'),
   )
   .addOption(new Option('--namespace <name>', 'name space of containers').default('default').env('TSKATA_NAMESPACE'))
-  .addOption(new Option('--debug', 'say more, and show the guest console'))
+  .addOption(
+    new Option('--runtime-config-path <file>', 'configuration instead of /etc/tskata/config.toml').env('TSKATA_CONFIG'),
+  )
+  .addOption(new Option('--debug', 'say more; `run` shows the guest console at its end'))
   .addHelpText(
     'after',
     '\nExamples:\n  tskata run --rm -it busybox sh\n  tskata run -d --name web -p 8080:80 nginx\n  tskata logs -f web\n  tskata doctor',
@@ -37,20 +41,34 @@ const program = new Command('tskata')
 
 const context = () => makeContext(program.opts<GlobalFlags>());
 for (const register of VERBS) register(program, context);
-// A wrong flag of any verb is told like every other error, with 125 for `run` and `exec`, as docker does.
-for (const command of program.commands) command.exitOverride().configureOutput(program.configureOutput());
 
-const verb = process.argv.slice(2).find((word) => !word.startsWith('-'));
-const failureStatus = verb === 'run' || verb === 'exec' ? EXIT_RUNTIME : 1;
-// A pipe whose reader went away ends a verb that only prints; `run` and `exec` end their process first.
+/** What a failure of tskata's own ends with: 125 for `run` and `exec`, as docker has it. */
+let failureStatus = 1;
+function chose(verb: string): void {
+  failureStatus = verb === 'run' || verb === 'exec' ? EXIT_RUNTIME : 1;
+}
+// A wrong flag of any verb is told like every other error.
+program.configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'tskata: ')) });
+for (const command of program.commands) {
+  command
+    .configureOutput(program.configureOutput())
+    .showHelpAfterError(`see 'tskata ${command.name()} --help'`)
+    .exitOverride((error) => {
+      chose(command.name());
+      throw error;
+    });
+}
+// Output that cannot be written ends a verb that only prints; `run` and `exec` end their process first.
 for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
-    if (failureStatus !== EXIT_RUNTIME) process.exit(EXIT_CLOSED_PIPE);
+    const closed = error.code === 'EPIPE';
+    if (!closed && stream === process.stdout) process.stderr.write(`tskata: write standard output: ${error.message}\n`);
+    if (failureStatus !== EXIT_RUNTIME) process.exit(closed ? EXIT_CLOSED_PIPE : failureStatus);
   });
 }
 // What a crash left goes with the next command; `gc` tells what it does itself, `doctor` changes nothing.
 program.hook('preAction', async (_, action) => {
+  chose(action.name());
   if (action.name() !== 'gc' && action.name() !== 'doctor') await sweep(context());
 });
 

@@ -5,6 +5,7 @@
 import { Socket } from 'node:net';
 import { isAbsolute } from 'node:path';
 import { Code, TskataError } from '../agent/protocol/errors.ts';
+import type { Caller } from '../runtime/sandbox/config.ts';
 import { JsonReader, JsonShapeError } from '../runtime/state/json-reader.ts';
 import { isValidName } from '../runtime/state/store.ts';
 
@@ -34,6 +35,10 @@ export interface Assign {
   readonly ttrpcAddress: string;
   /** containerd's own binary, for the events of old ones; empty when there is none. */
   readonly publishBinary: string;
+  /** Who wrote the bundles; said by whoever ran the launcher, so that no bundle can claim it. */
+  readonly caller: Caller;
+  /** Configuration file; empty: the host's own. */
+  readonly configPath: string;
   readonly debug: boolean;
 }
 
@@ -52,6 +57,8 @@ export function decodeAssign(line: string): Assign {
       containerdAddress: optionalPath(reader, 'containerdAddress'),
       ttrpcAddress: optionalPath(reader, 'ttrpcAddress'),
       publishBinary: reader.string('publishBinary'),
+      caller: callerOf(reader),
+      configPath: optionalPath(reader, 'configPath'),
       debug: reader.boolean('debug'),
     };
     reader.refuseUnread();
@@ -100,6 +107,12 @@ function name(reader: JsonReader, key: string): string {
   const value = reader.string(key);
   if (!isValidName(value)) throw new JsonShapeError(`$.${key}: not a valid name`);
   return value;
+}
+
+function callerOf(reader: JsonReader): Caller {
+  const value = reader.string('caller');
+  if (value === 'command' || value === 'containerd') return value;
+  throw new JsonShapeError('$.caller: neither command nor containerd');
 }
 
 function path(reader: JsonReader, key: string): string {

@@ -4,19 +4,21 @@
  */
 import { Code, TskataError } from '../agent/protocol/errors.ts';
 import { type Keeper, startKeeper } from '../runtime/helper-client/keeper.ts';
-import { keeperProcessHost } from '../runtime/helper-client/process-host.ts';
+import { keeperProcessHost, startStandIn } from '../runtime/helper-client/process-host.ts';
 import type { Logger } from '../runtime/host/log.ts';
+import type { StartStandIn } from '../runtime/sandbox/stand-in.ts';
 import type { HostMounts } from '../runtime/storage/share-tree.ts';
 import { INHERITED, type ProcessHost } from '../runtime/vm/process-host.ts';
 
 const CALL = { timeoutMs: 10_000 };
-/** Range of users; a sandbox takes one for its machine and one for its network. */
-export const SANDBOX_USERS = { first: 200_000, count: 65_536 };
+const SIGKILL = 9;
 
 /** What the keeper is started with. */
 export interface KeeperSource {
   readonly helper: string;
   readonly runRoot: string;
+  /** Range of user ids; a sandbox takes one for its machine and one for its network. */
+  readonly users: { readonly first: number; readonly count: number };
   readonly log: Logger;
 }
 
@@ -29,9 +31,14 @@ export class SandboxKeeper {
   readonly #source: KeeperSource;
   #running: Promise<Running> | undefined;
   #pid: number | undefined;
+  #standIns = 0;
 
   constructor(source: KeeperSource) {
     this.#source = source;
+  }
+
+  get users(): KeeperSource['users'] {
+    return this.#source.users;
   }
 
   /** Host process number of the keeper that runs now. */
@@ -49,6 +56,27 @@ export class SandboxKeeper {
     const { keeper, uid } = await this.#ensure();
     return keeperProcessHost(keeper, uid);
   }
+
+  /** Starts a stand-in for a container. */
+  readonly startStandIn: StartStandIn = async (containerId, networkPath) => {
+    const { keeper } = await this.#ensure();
+    this.#standIns += 1;
+    const child = await startStandIn(keeper, `stand-in-${this.#standIns}`, containerId, networkPath);
+    let asked = false;
+    // -1: the keeper has ended, and everything with it.
+    const ended = child.exited.then((status) => !asked && status >= 0);
+    return {
+      pid: child.pid,
+      ended,
+      end: async () => {
+        asked = true;
+        await child.signal(SIGKILL).catch((error: unknown) => {
+          this.#source.log.warn('stand-in not ended', { container: containerId, error: String(error) });
+        });
+        await ended;
+      },
+    };
+  };
 
   readonly mounts: HostMounts = {
     mount: async (request) => {
@@ -93,7 +121,7 @@ export class SandboxKeeper {
         this.#pid = undefined;
         log.info('keeper ended', { reason });
       });
-      const { uid } = await keeper.call.claimUser(SANDBOX_USERS, CALL);
+      const { uid } = await keeper.call.claimUser(this.users, CALL);
       return { keeper, uid };
     } catch (error) {
       this.#running = undefined;

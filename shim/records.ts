@@ -87,7 +87,7 @@ export class Records {
   #created(record: ContainerRecord, container: ContainerView): ContainerRecord {
     const entries = Object.entries(container.spec.annotations ?? {}).filter(([name]) => name.startsWith(PREFIX));
     const keeper = findRef(this.#keeperPid());
-    const qemu = findRef(container.init.pid);
+    const qemu = findRef(container.machinePid);
     return {
       ...record,
       ...(keeper === undefined ? {} : { keeper }),
@@ -102,7 +102,7 @@ export class Records {
   #deleted(record: ContainerRecord, event: SandboxEvent & { type: 'deleted' }): void {
     if (event.process !== event.container.init) return;
     this.#records.delete(record.id);
-    if (this.#assign.containerdAddress === '') {
+    if (this.#assign.caller === 'command') {
       this.#store.write({ ...record, status: 'stopped', exit: exitRecord(event.exit) });
     } else if (record.id !== this.#assign.id) {
       this.#store.remove(record.namespace, record.id);

@@ -2,18 +2,17 @@
  * Owns one shim: the listening socket, its connections, the sandbox behind them, and when all of it ends. Keeps no
  * process-global state: one process could hold several. Refuses to know QEMU; `commands/serve.ts` hands everything in.
  */
-import { rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import type { Server, Socket } from 'node:net';
 import { join } from 'node:path';
 import type { Clock } from '../agent/protocol/channel.ts';
-import { Code } from '../agent/protocol/errors.ts';
+import { Code, type TskataError } from '../agent/protocol/errors.ts';
 import { MAX_TTRPC_MESSAGE_BYTES } from '../agent/protocol/limits.ts';
 import type { Binding } from '../agent/protocol/service.ts';
 import { ChannelPipe } from '../agent/protocol/ttrpc/pipe.ts';
 import { TtrpcServer } from '../agent/protocol/ttrpc/server.ts';
 import type { Logger } from '../runtime/host/log.ts';
 import { socketChannel } from '../runtime/host/socket-channel.ts';
-import { readOptions } from '../runtime/sandbox/config.ts';
 import type { Container } from '../runtime/sandbox/container.ts';
 import type { SandboxEvent } from '../runtime/sandbox/events.ts';
 import { Sandbox, type SandboxParts } from '../runtime/sandbox/sandbox.ts';
@@ -29,6 +28,8 @@ import { taskBindings } from './task/service.ts';
 const UNUSED_MS = 60_000;
 /** The last container was deleted and nobody said Shutdown; a next one may come. */
 const IDLE_MS = 15_000;
+/** How often a shim without clients looks whether containerd still knows its sandbox. */
+const ORPHAN_CHECK_MS = 20_000;
 /** A caller reads the answer to its Shutdown before the socket closes. */
 const LAST_ANSWER_MS = 50;
 
@@ -43,6 +44,8 @@ export interface ShimParts {
   readonly store: StateStore;
   readonly clock: Clock;
   readonly log: Logger;
+  /** Why nothing can be created here: a broken configuration. */
+  readonly refusal?: TskataError;
   /** Gives back what was made for the sandbox (the keeper), after its end. */
   readonly release: () => Promise<void>;
 }
@@ -56,9 +59,12 @@ export class Shim {
   readonly #sockets = new Set<Socket>();
   readonly #end = Promise.withResolvers<void>();
   #cancelIdle: () => void;
+  #cancelOrphanCheck = (): void => undefined;
   #shutdown: Promise<void> | undefined;
   /** Remove record and log of a detached container at the end. */
   #forget = false;
+  /** The last Create made nothing. */
+  #failed = false;
 
   constructor(parts: ShimParts) {
     this.#parts = parts;
@@ -93,6 +99,7 @@ export class Shim {
     const { log, clock } = this.#parts;
     log.info('shutting down', { reason });
     this.#cancelIdle();
+    this.#cancelOrphanCheck();
     // Each step runs whatever became of the one before: a shim that cannot clean up must still end.
     await this.#attempt('end the sandbox', () => this.sandbox.destroy());
     await this.#attempt('end the keeper', () => this.#parts.release());
@@ -104,7 +111,7 @@ export class Shim {
   /** containerd keeps its own books, and a container that was to be removed leaves nothing; others keep their record. */
   #forgetState(): void {
     const { assign, store } = this.#parts;
-    if (!this.#forget && assign.containerdAddress === '') return;
+    if (!this.#forget && assign.caller === 'command') return;
     store.remove(assign.namespace, assign.id);
     if (!this.#forget) return;
     rmSync(join(assign.libRoot, 'containers', assign.namespace, assign.id), { recursive: true, force: true });
@@ -134,6 +141,7 @@ export class Shim {
     socket.once('close', () => {
       this.#sockets.delete(socket);
       this.#endAbandoned();
+      this.#watchOrphanhood();
     });
     const channel = socketChannel(socket);
     const server = new TtrpcServer(new ChannelPipe(channel, MAX_TTRPC_MESSAGE_BYTES), this.#bindings, clock, {
@@ -148,13 +156,18 @@ export class Shim {
   }
 
   #creating(id: string, bundle: string): void {
+    if (this.#parts.refusal !== undefined) throw this.#parts.refusal;
     this.#cancelIdle();
+    this.#failed = false;
     this.#parts.records.creating(id, bundle);
   }
 
   #createFailed(id: string): void {
     this.#parts.records.failed(id);
-    if (this.sandbox.idle) this.#cancelIdle = this.#arm(IDLE_MS);
+    if (!this.sandbox.idle) return;
+    this.#failed = true;
+    this.#cancelIdle = this.#arm(IDLE_MS);
+    this.#endAbandoned();
   }
 
   #follow(event: SandboxEvent): void {
@@ -174,20 +187,28 @@ export class Shim {
 
   /** Nobody waits for a detached container: its end is the end of the sandbox. */
   #exited(event: SandboxEvent & { type: 'exited' }): void {
-    const { detached } = readOptions(event.container.spec.annotations ?? {});
-    if (detached === undefined) return;
     const container = this.sandbox.container(event.container.id);
+    const { detached } = container.options;
+    if (detached === undefined) return;
     void container.init.exited.then(() => this.#endFor(container, detached, 'the detached container has ended'));
   }
 
   /** A caller that waits stays connected: with no client left, nobody will start or delete what does not run. */
   #endAbandoned(): void {
     if (this.#sockets.size > 0 || this.#shutdown !== undefined) return;
+    // The command that asked for it is gone and has cleaned up nothing; containerd would come back.
+    if (this.#failed && this.sandbox.idle && this.#parts.assign.caller === 'command') {
+      this.#forget = true;
+      void this.shutdown('the caller of a container that could not be made went away');
+      return;
+    }
     for (const container of this.sandbox.containers) {
-      const { abandoned } = readOptions(container.spec.annotations ?? {});
+      const { abandoned, detached } = container.options;
       const { name } = container.init.status;
-      if (abandoned === undefined || name === 'running' || name === 'starting') continue;
-      void this.#endFor(container, abandoned, 'the caller of the container went away');
+      // A detached one needs its caller until it has been started; its own exit ends it later.
+      const fate = abandoned ?? (name === 'created' ? detached : undefined);
+      if (fate === undefined || name === 'running' || name === 'starting') continue;
+      void this.#endFor(container, fate, 'the caller of the container went away');
     }
   }
 
@@ -198,6 +219,21 @@ export class Shim {
       .run(() => this.sandbox.delete(container.id))
       .catch((error) => this.#parts.log.warn('container not deleted', { error: String(error) }));
     await this.shutdown(reason);
+  }
+
+  /**
+   * containerd may be away for as long as it likes, but it removes the bundle of a sandbox that it gives up: a shim that
+   * it could not reach then has nobody who will ever end it.
+   */
+  #watchOrphanhood(): void {
+    const { assign, clock } = this.#parts;
+    if (assign.containerdAddress === '' || this.#sockets.size > 0 || this.#shutdown !== undefined) return;
+    this.#cancelOrphanCheck();
+    this.#cancelOrphanCheck = clock.timer(ORPHAN_CHECK_MS, () => {
+      if (this.#sockets.size > 0) return;
+      if (existsSync(assign.bundle)) this.#watchOrphanhood();
+      else void this.shutdown('its bundle is gone, and nobody is connected');
+    });
   }
 
   #arm(timeMs: number): () => void {

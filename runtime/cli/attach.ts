@@ -5,6 +5,7 @@
 import { readlinkSync } from 'node:fs';
 import { constants } from 'node:os';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
+import { EXIT_RUNTIME } from './exit.ts';
 import { makeOutputRaw } from './native.ts';
 import type { Stdio } from './stdio.ts';
 import type { Task } from './task.ts';
@@ -25,6 +26,9 @@ const FORWARDED: readonly NodeJS.Signals[] = [
 const SIGNAL_BASE = 128;
 /** Between the hang-up of a terminal and the end of what ran in it. */
 const HANGUP_MS = 1_000;
+/** So many SIGINT or SIGTERM within this time end the process, whatever it makes of them. */
+const IMPATIENT_SIGNALS = 3;
+const IMPATIENT_MS = 2_000;
 /** How long output that is still in the FIFOs after the exit is waited for. */
 const DRAIN_DEADLINE_MS = 10_000;
 
@@ -68,11 +72,17 @@ export async function attachAndStart(attachment: Attachment): Promise<number> {
 }
 
 function forwardSignals(task: Task, execId: string, terminal: boolean): () => void {
+  const impatience = new Impatience();
+  const kill = (): void => void task.kill(constants.signals.SIGKILL, { execId }).catch(ignoreEnded);
   const forward = (name: NodeJS.Signals, signal: number): void => {
+    if (impatience.grows(name)) {
+      process.stderr.write(`tskata: killed: ${IMPATIENT_SIGNALS} signals within ${IMPATIENT_MS / 1000} s\n`);
+      kill();
+      return;
+    }
     void task.kill(signal, { execId }).catch(ignoreEnded);
     // A terminal that was closed has no user any more, and a shell as process 1 does not heed the signal.
-    if (!terminal || name !== 'SIGHUP') return;
-    setTimeout(() => void task.kill(constants.signals.SIGKILL, { execId }).catch(ignoreEnded), HANGUP_MS).unref();
+    if (terminal && name === 'SIGHUP') setTimeout(kill, HANGUP_MS).unref();
   };
   for (const name of FORWARDED) process.on(name, forward);
   return () => {
@@ -80,11 +90,27 @@ function forwardSignals(task: Task, execId: string, terminal: boolean): () => vo
   };
 }
 
+/**
+ * Process 1 of a container ignores what it has no handler for, so that Ctrl-C alone may end nothing: who asks again and
+ * again means it. Requests that come slowly are the program's to answer.
+ */
+class Impatience {
+  #times: number[] = [];
+
+  /** Whether this signal is one too many. */
+  grows(name: NodeJS.Signals): boolean {
+    if (name !== 'SIGINT' && name !== 'SIGTERM') return false;
+    const now = performance.now();
+    this.#times = [...this.#times.filter((time) => now - time < IMPATIENT_MS), now];
+    return this.#times.length >= IMPATIENT_SIGNALS;
+  }
+}
+
 /** Nobody reads our output any more: what SIGPIPE is to a program, with the status that a shell would show. */
 async function endUnread(stdio: Stdio, task: Task, execId: string): Promise<number> {
-  await stdio.unread;
+  const { code } = await stdio.unread;
   await task.kill(constants.signals.SIGKILL, { execId }).catch(ignoreEnded);
-  return SIGNAL_BASE + constants.signals.SIGPIPE;
+  return code === 'EPIPE' ? SIGNAL_BASE + constants.signals.SIGPIPE : EXIT_RUNTIME;
 }
 
 function followSize(task: Task, execId: string): () => void {

@@ -3,6 +3,8 @@
  * is in runtime/qemu/doctor.ts.
  */
 import type { Command } from 'commander';
+import { TskataError } from '../../agent/protocol/errors.ts';
+import { loadConfig } from '../config/load.ts';
 import { type Check, examineHost } from '../qemu/doctor.ts';
 import type { CliContext, ContextSource } from './context.ts';
 import { ExitWith } from './exit.ts';
@@ -25,11 +27,12 @@ export function register(program: Command, context: ContextSource): void {
 }
 
 async function examine(context: CliContext, json: boolean): Promise<void> {
-  const { accelerator, checks } = await examineHost({
+  const { accelerator, checks: ofHost } = await examineHost({
     runRoot: context.runRoot,
     libRoot: context.libRoot,
     programs: context.programs,
   });
+  const checks = [...ofHost, await examineConfiguration(context)];
   const problems = checks.filter((check) => check.state === 'problem');
   if (json) {
     const report = {
@@ -46,6 +49,17 @@ async function examine(context: CliContext, json: boolean): Promise<void> {
     process.stdout.write(`\naccelerator: ${choice}\n`);
   }
   if (problems.length > 0) throw new ExitWith(1);
+}
+
+async function examineConfiguration({ configPath }: CliContext): Promise<Check> {
+  const name = 'configuration';
+  try {
+    const { path, files } = await loadConfig(configPath);
+    return { name, state: 'ok', fact: files.length === 0 ? `no ${path}: defaults` : files.join(', ') };
+  } catch (error) {
+    const cure = 'mend the file; until then nothing can be started';
+    return { name, state: 'problem', fact: TskataError.from(error).message, cure };
+  }
 }
 
 function row(check: Check): string[] {

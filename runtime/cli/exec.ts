@@ -2,9 +2,9 @@
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { CAPABILITIES } from '../../agent/protocol/capabilities.ts';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import { readBundle } from '../oci/bundle.ts';
-import { CAPABILITIES } from '../oci/capabilities.ts';
 import type { SpecProcess } from '../oci/spec.ts';
 import { attachAndStart } from './attach.ts';
 import type { CliContext, ContextSource } from './context.ts';

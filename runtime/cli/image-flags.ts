@@ -5,6 +5,7 @@ import { DEFAULT_LIMITS } from '../image/limits.ts';
 import type { CliContext } from './context.ts';
 import { parseSize } from './flags/size.ts';
 import { imageUsage } from './image-usage.ts';
+import { ensureLibRoot } from './roots.ts';
 
 /** Access to a registry, by skopeo's names. */
 export interface AccessFlags {
@@ -39,6 +40,7 @@ export function addLimitFlags(command: Command): Command {
 
 /** The store of the context, with its knowledge of what is in use. */
 export async function openStore(context: CliContext, flags: LimitFlags = {}): Promise<ImageStore> {
+  await ensureLibRoot(context);
   const usage = imageUsage(context);
   if (flags.maxLayerSize === undefined) return await ImageStore.open(context.libRoot, { usage });
   const bytes = parseSize('--max-layer-size', flags.maxLayerSize);

@@ -1,6 +1,6 @@
 /**
  * Signals before there is a process to hand them to: a `run` that still pulls or boots is given up, so that its clean-up
- * runs. Once the process exists its caller takes them (`attach.ts`).
+ * runs; a second signal leaves that to the next command. Once the process exists its caller takes them (`attach.ts`).
  */
 import { constants } from 'node:os';
 
@@ -21,8 +21,16 @@ export class Interrupted extends Error {
 /** From its making until `release`, a signal rejects what waits in `guard`. */
 export class Interruption {
   readonly #interrupted = Promise.withResolvers<never>();
-  readonly #listener = (signal: NodeJS.Signals): void =>
-    this.#interrupted.reject(new Interrupted(signal as (typeof SIGNALS)[number]));
+  #told = false;
+  readonly #listener = (signal: NodeJS.Signals): void => {
+    const interrupted = new Interrupted(signal as (typeof SIGNALS)[number]);
+    if (this.#told) {
+      process.stderr.write('tskata: left without cleaning up; the next command does it\n');
+      process.exit(interrupted.status);
+    }
+    this.#told = true;
+    this.#interrupted.reject(interrupted);
+  };
 
   constructor() {
     // It is no failure when nobody waits at that moment: the next `guard` tells it.

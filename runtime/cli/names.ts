@@ -6,7 +6,6 @@ import type { ContainerRecord } from '../state/record.ts';
 import type { CliContext } from './context.ts';
 
 const ID_BYTES = 32;
-const NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/;
 
 /** A fresh container id: 64 hexadecimal digits, as docker has them. */
 export function newContainerId(): string {
@@ -44,17 +43,4 @@ export function findContainer(context: CliContext, reference: string): Container
       `find container ${reference}: no such container; 'tskata list' shows those there are`,
     );
   return found;
-}
-
-/** Refuses a name that is not one, or that a container has. */
-export function checkName(context: CliContext, name: string): void {
-  if (!NAME.test(name))
-    throw new TskataError(Code.InvalidArgument, `--name ${name}: use letters, digits, '_', '.' and '-', at most 64`);
-  const holder = records(context).find((record) => record.annotations[NAME_ANNOTATION] === name);
-  if (holder) {
-    throw new TskataError(
-      Code.AlreadyExists,
-      `--name ${name}: container ${holder.id.slice(0, 12)} has it; 'tskata rm ${name}' frees it`,
-    );
-  }
 }

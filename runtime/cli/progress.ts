@@ -59,7 +59,8 @@ function bars(stream: NodeJS.WriteStream): ShownProgress {
           {
             format: `${WORDS[progress.phase].padEnd(11)} {bar} {percentage}% {shown}/{of} ${unit}`,
             stream,
-            hideCursor: true,
+            // It would stay hidden when a signal ends the command.
+            hideCursor: false,
             clearOnComplete: false,
             gracefulExit: false,
           },

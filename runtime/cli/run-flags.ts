@@ -19,3 +19,6 @@ export interface RunFlags extends ContainerFlags, SourceFlags {
   readonly stopSignal?: string;
   readonly stopTimeout: number;
 }
+
+/** The same before the configuration was asked for what no flag says. */
+export type GivenRunFlags = Omit<RunFlags, 'network'> & Partial<Pick<RunFlags, 'network'>>;

@@ -1,9 +1,9 @@
 /** The image of a `run`: found or pulled, as block images and as the defaults of the configuration. */
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
-import { ImageStore, type NamedImage } from '../image/image-store.ts';
+import type { ImageStore, NamedImage } from '../image/image-store.ts';
 import type { ImageDefaults } from '../oci/request.ts';
 import type { CliContext } from './context.ts';
-import { imageUsage } from './image-usage.ts';
+import { openStore } from './image-flags.ts';
 import { pullProgress } from './progress.ts';
 
 /** What a container is made of. */
@@ -24,7 +24,7 @@ export async function prepareImage(
   reference: string,
   when: 'missing' | 'always' | 'never',
 ): Promise<RunImage> {
-  const store = await ImageStore.open(context.libRoot, { usage: imageUsage(context) });
+  const store = await openStore(context);
   const { image } = await obtain(store, reference, when);
   const { id, layers, layerType, config, release } = await store.prepareRootfs(image);
   const defaults: ImageDefaults = {

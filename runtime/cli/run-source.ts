@@ -11,7 +11,7 @@ import type { ImageDefaults } from '../oci/request.ts';
 import type { Spec } from '../oci/spec.ts';
 import type { ContainerFiles } from './container-files.ts';
 import type { CliContext } from './context.ts';
-import { containerRequest } from './flags/container.ts';
+import { containerRequest, refuseReserved } from './flags/container.ts';
 import { parseSize } from './flags/size.ts';
 import { parseVolume } from './flags/volume.ts';
 import type { RunFlags } from './run-flags.ts';
@@ -113,6 +113,7 @@ async function fromBundle(path: string, words: readonly string[], flags: RunFlag
   if (words.length > 0)
     throw new TskataError(Code.InvalidArgument, `--bundle ${path}: the program is in its config.json; give none here`);
   const bundle = await readBundle(path);
+  refuseReserved(`--bundle ${path}: annotations`, Object.keys(bundle.spec.annotations ?? {}));
   const directory = await existingDirectory(`--bundle ${path}: root.path`, rootDirectory(bundle));
   const spec = withOwnAnnotations({ ...bundle.spec, root: { ...bundle.spec.root, path: 'rootfs' } }, flags, '');
   return { spec, rootfs: [bind(directory, bundle.spec.root?.readonly === true)], release: nothing };

@@ -5,15 +5,19 @@ import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import { Scope } from '../../agent/protocol/scope.ts';
+import { loadConfig } from '../config/load.ts';
 import { containerFiles, createContainerFiles, removeContainerFiles } from './container-files.ts';
 import type { CliContext, ContextSource } from './context.ts';
 import { ExitWith, startFailureStatus } from './exit.ts';
 import { addContainerFlags, parseSeconds } from './flags/container.ts';
+import { showConsole } from './guest-console.ts';
 import { Interrupted, Interruption } from './interruption.ts';
-import { checkName, newContainerId } from './names.ts';
+import { claimId, claimName } from './name-claim.ts';
+import { newContainerId } from './names.ts';
 import { makeFifos } from './native.ts';
+import { ensureLibRoot, ensureRunRoot } from './roots.ts';
 import { runAttached } from './run-attached.ts';
-import type { RunFlags } from './run-flags.ts';
+import type { GivenRunFlags, RunFlags } from './run-flags.ts';
 import { type PreparedRun, prepareRun } from './run-source.ts';
 import { parseSignal } from './signals.ts';
 import { startTask, type Task } from './task.ts';
@@ -49,19 +53,34 @@ export function register(program: Command, context: ContextSource): void {
     .option('--bundle <dir>', 'an OCI bundle, instead of an image and flags');
   addContainerFlags(command)
     .addHelpText('after', EXAMPLES)
-    .action(async (words: string[], flags: RunFlags) => run(context(), words, flags));
+    .action(async (words: string[], flags: GivenRunFlags) => run(context(), words, flags));
 }
 
-async function run(context: CliContext, words: readonly string[], flags: RunFlags): Promise<void> {
+async function run(context: CliContext, words: readonly string[], given: GivenRunFlags): Promise<void> {
+  // The shim reads it as well; a mistake in it is told here, before anything is fetched or made.
+  const { config } = await loadConfig(context.configPath);
+  const flags: RunFlags = { ...given, network: given.network ?? config.network.default_network };
   checkCombination(flags);
-  if (flags.name !== undefined) checkName(context, flags.name);
-  const id = newContainerId();
+  await Promise.all([ensureRunRoot(context), ensureLibRoot(context)]);
+  const claims = new Scope();
+  try {
+    if (flags.name !== undefined) claims.add(await claimName(context, flags.name));
+    const id = newContainerId();
+    claims.add(await claimId(context, id));
+    await runClaimed(context, id, words, flags);
+  } finally {
+    await claims.close();
+  }
+}
+
+async function runClaimed(context: CliContext, id: string, words: readonly string[], flags: RunFlags): Promise<void> {
   if (flags.cidfile !== undefined) await writeCidFile(flags.cidfile, id);
   const scope = new Scope();
   const interruption = new Interruption();
   try {
     const files = containerFiles(context, id);
     scope.add(() => removeContainerFiles(files));
+    if (context.debug) scope.add(() => showConsole(files.runDirectory));
     const prepared = await interruption.guard(prepareRun(context, id, files, words, flags));
     scope.add(() => prepared.release());
     await createContainerFiles(files, prepared.spec);
@@ -83,6 +102,7 @@ async function run(context: CliContext, words: readonly string[], flags: RunFlag
       await prepared.release();
       await task.end();
       task.close();
+      if (context.debug) await showConsole(files.runDirectory);
     }
     if (status !== 0) throw new ExitWith(status);
   } catch (error) {

@@ -34,15 +34,15 @@ export class Stdio {
   /** Write ends of ours, held until the shim has its own: without a writer a FIFO reads as ended. */
   #holders: number[] = [];
   #input: Socket | undefined;
-  readonly #unread = Promise.withResolvers<void>();
+  readonly #unread = Promise.withResolvers<NodeJS.ErrnoException>();
 
   private constructor(directory: string, paths: StdioPaths) {
     this.#directory = directory;
     this.paths = paths;
   }
 
-  /** Settles when whoever read the copied output has gone away. */
-  get unread(): Promise<void> {
+  /** Settles when the copied output goes nowhere any more: its reader has gone away, its disk is full. */
+  get unread(): Promise<NodeJS.ErrnoException> {
     return this.#unread.promise;
   }
 
@@ -97,8 +97,8 @@ export class Stdio {
   #copyFifo(path: string, output: Writable): void {
     this.#holders.push(openSync(path, O_RDWR | O_NONBLOCK));
     const source = new Socket({ fd: openSync(path, O_RDONLY | O_NONBLOCK), readable: true, writable: false });
-    output.once('error', () => {
-      this.#unread.resolve();
+    output.once('error', (error) => {
+      this.#unread.resolve(error);
       // What nobody reads is thrown away, so that the process is not held up until it is ended.
       source.unpipe(output).resume();
     });

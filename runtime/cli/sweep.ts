@@ -1,6 +1,7 @@
 /**
- * Cleans up after shims that died: what containerd would do with the shim's `delete`. Every verb that looks at
- * containers does it first, so that what a crash left goes with the next command.
+ * Cleans up after shims that died: what containerd would do with the shim's `delete`; and after runs that died before
+ * there was a record. Every verb that looks at containers does it first, so that what a crash left goes with the next
+ * command.
  */
 import { rm } from 'node:fs/promises';
 import { TskataError } from '../../agent/protocol/errors.ts';
@@ -10,7 +11,9 @@ import type { ContainerRecord } from '../state/record.ts';
 import { containerFiles, removeContainerFiles } from './container-files.ts';
 import type { CliContext } from './context.ts';
 import { deleteDeadShim, LOST_STATUS } from './dead-shim.ts';
+import { forgetDeadClaims } from './name-claim.ts';
 import { records } from './names.ts';
+import { findOrphans } from './orphans.ts';
 
 /** What happened to one container. */
 export interface Swept {
@@ -19,8 +22,16 @@ export interface Swept {
   readonly problem?: string;
 }
 
+/** What every verb does first: forgets what dead shims and dead runs left. Never throws. */
+export async function sweep(context: CliContext): Promise<void> {
+  await sweepDeadShims(context);
+  await forgetDeadClaims(context);
+  for (const path of await findOrphans(context))
+    await rm(path, { recursive: true, force: true }).catch(() => undefined);
+}
+
 /** Ends and forgets what dead shims left. Never throws. */
-export async function sweep(context: CliContext): Promise<Swept[]> {
+export async function sweepDeadShims(context: CliContext): Promise<Swept[]> {
   const lost = records(context).filter((record) => record.status !== 'stopped' && !isAlive(record.shim));
   return await Promise.all(lost.map((record) => sweepOne(context, record)));
 }

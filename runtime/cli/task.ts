@@ -137,9 +137,10 @@ export class Task {
  */
 export async function startTask(context: CliContext, id: string, bundle: string): Promise<Task> {
   const debug = context.debug ? ['-debug'] : [];
+  const config = context.configPath === '' ? [] : ['-config', context.configPath];
   const { stdout } = await run(
     join(context.programs, 'containerd-shim-tskata-v2'),
-    ['-namespace', context.namespace, '-id', id, '-address', '', ...debug, 'start'],
+    ['-namespace', context.namespace, '-id', id, '-address', '', '-caller', 'command', ...config, ...debug, 'start'],
     {
       cwd: bundle,
       timeoutMs: LAUNCH_DEADLINE_MS,

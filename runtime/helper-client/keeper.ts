@@ -15,8 +15,9 @@ import { LineSplitter } from './line-splitter.ts';
 
 /** Answers of the helper are a few numbers. */
 const MAX_MESSAGE_BYTES = 64 * 1024;
-/** The helper gives itself 800 ms to end its children. */
-const CLOSE_TIMEOUT_MS = 3_000;
+/** The helper gives itself 2 s to end its children. */
+const CLOSE_TIMEOUT_MS = 4_000;
+const HANDLE_TIMEOUT_MS = 10_000;
 /** Lines of its log that are kept for an error. */
 const LOG_TAIL_LINES = 8;
 /** The helper's end of the connection. */
@@ -37,9 +38,16 @@ export interface KeeperOptions {
 /** A running keeper. */
 export interface Keeper {
   readonly pid: number;
+  /** Path of the native helper that it runs. */
+  readonly executable: string;
   readonly call: Client<typeof Helper>;
   /** Our end of an inherited socket. */
   socket(name: string): Duplex;
+  /**
+   * A socket that the keeper made in the sandbox's network namespace, where it gets every TCP connection to a loopback
+   * address: for `listen` of a `net.Server`.
+   */
+  listenLoopback(): Promise<object>;
   /** Settles with the reason when the keeper has ended. Never rejects. */
   readonly ended: Promise<string>;
   /** Ends the keeper and all its children, and waits until they are gone. Idempotent. */
@@ -50,13 +58,17 @@ export interface Keeper {
 export async function startKeeper(options: KeeperOptions): Promise<Keeper> {
   const { helper, runRoot, inherited } = options;
   const numbered = inherited.map((name, index) => `${name}=${RPC_FD + 1 + index}`);
-  const child = spawn(helper, ['sandbox', '--run-root', runRoot, ...numbered], {
+  const handles = String(RPC_FD + 1 + inherited.length);
+  const child = spawn(helper, ['sandbox', '--run-root', runRoot, '--handles', handles, ...numbered], {
     argv0: 'tskata-helper',
     cwd: '/',
     env: {},
-    stdio: ['ignore', 'pipe', 'pipe', ...['rpc', ...inherited].map(() => 'pipe' as const)],
+    // The last is the one channel by which Node takes open sockets of another process.
+    stdio: ['ignore', 'pipe', 'pipe', ...['rpc', ...inherited].map(() => 'pipe' as const), 'ipc'],
   });
   await spawned(child, helper);
+  // It keeps nobody alive: the connection for calls does.
+  child.channel?.unref();
   const tail = followLog(child, options.onLog);
   const ended = endOf(child, tail);
   const sockets = new Map(inherited.map((name, index) => [name, socketAt(child, RPC_FD + 1 + index)]));
@@ -64,20 +76,48 @@ export async function startKeeper(options: KeeperOptions): Promise<Keeper> {
   for (const socket of sockets.values()) socket.on('error', () => {});
   const client = new TtrpcClient(new ChannelPipe(socketChannel(socketAt(child, RPC_FD)), MAX_MESSAGE_BYTES), nodeClock);
   let closing: Promise<void> | undefined;
+  const call = createClient(Helper, client);
   return {
     pid: child.pid ?? 0,
-    call: createClient(Helper, client),
+    executable: helper,
+    call,
     socket: (name) => {
       const socket = sockets.get(name);
       if (socket === undefined) throw new TskataError(Code.NotFound, `find socket ${name}: the keeper has none`);
       return socket;
     },
+    listenLoopback: () => listenLoopback(child, call, ended),
     ended,
     close: () => {
       closing ??= close(child, client, ended);
       return closing;
     },
   };
+}
+
+/** Asks for the listener and takes the handle, which comes by another way than the answer. */
+async function listenLoopback(
+  child: ChildProcess,
+  call: Client<typeof Helper>,
+  ended: Promise<string>,
+): Promise<object> {
+  const got = Promise.withResolvers<object>();
+  const take = (_message: unknown, handle: unknown): void => {
+    // A raw handle: Node's types know only those that Node itself sends.
+    if (typeof handle === 'object' && handle !== null) got.resolve(handle);
+    else got.reject(new TskataError(Code.Internal, 'listen on the loopback: the keeper sent no socket'));
+  };
+  child.once('message', take);
+  try {
+    await call.listenLoopback({}, { timeoutMs: HANDLE_TIMEOUT_MS });
+    const dead = ended.then((reason): never => {
+      throw new TskataError(Code.Unavailable, `listen on the loopback: ${reason}`);
+    });
+    return await Promise.race([got.promise, dead]);
+  } finally {
+    child.off('message', take);
+    got.promise.catch(() => undefined);
+  }
 }
 
 function spawned(child: ChildProcess, helper: string): Promise<void> {

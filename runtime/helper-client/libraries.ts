@@ -51,9 +51,13 @@ export async function programFiles(programs: readonly string[], cacheDirectory: 
   if (cached !== undefined) return cached.map(({ source, target }) => ({ source, target }));
   const files = await resolveFiles(programs);
   const temporary = `${path}.${process.pid}`;
-  await mkdir(cacheDirectory, { recursive: true, mode: 0o700 });
-  await writeFile(temporary, JSON.stringify(files), { mode: 0o600 });
-  await rename(temporary, path);
+  try {
+    await mkdir(cacheDirectory, { recursive: true, mode: 0o700 });
+    await writeFile(temporary, JSON.stringify(files), { mode: 0o600 });
+    await rename(temporary, path);
+  } catch {
+    // What cannot be kept is found again the next time.
+  }
   return files.map(({ source, target }) => ({ source, target }));
 }
 

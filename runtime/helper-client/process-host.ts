@@ -12,6 +12,7 @@ import type { Keeper } from './keeper.ts';
 const SPAWN_TIMEOUT_MS = 30_000;
 const DESCRIPTOR_TIMEOUT_MS = 15_000;
 const SIGNAL_TIMEOUT_MS = 5_000;
+const CLAIM_TIMEOUT_MS = 5_000;
 /** Copying a memory file of some gigabytes. */
 const COPY_TIMEOUT_MS = 600_000;
 
@@ -19,6 +20,9 @@ const COPY_TIMEOUT_MS = 600_000;
 const MAX_OPEN_FILES = 65_536n;
 /** Threads of one program: QEMU has one per vCPU and a pool of at most 64. */
 const MAX_PROCESSES = 1024n;
+
+/** The helper in the jail of the relay. */
+const RELAY = '/tskata-helper';
 
 /** Devices that every program may have: they hold nothing. */
 const PLAIN_DEVICES = ['/dev/null', '/dev/zero', '/dev/urandom'];
@@ -33,9 +37,14 @@ export function keeperProcessHost(keeper: Keeper, uid: number): ProcessHost {
     addDescriptor: async (fdset, path, writable) => {
       await keeper.call.addDescriptor({ fdset, file: { path, writable } }, { timeoutMs: DESCRIPTOR_TIMEOUT_MS });
     },
+    addTap: async (netdev, tap, vhost) => {
+      await keeper.call.addTap({ netdev, tap, vhost }, { timeoutMs: DESCRIPTOR_TIMEOUT_MS });
+    },
     copySparse: async (source, target) => {
       await keeper.call.copySparse({ source, target }, { timeoutMs: COPY_TIMEOUT_MS });
     },
+    claimVsock: async () => (await keeper.call.claimVsock({}, { timeoutMs: CLAIM_TIMEOUT_MS })).cid,
+    relayVsock: (cid) => spawnChild(keeper, relaySpec(keeper.executable, cid), uid),
     close: () => keeper.close(),
   };
 }
@@ -44,7 +53,19 @@ export function keeperProcessHost(keeper: Keeper, uid: number): ProcessHost {
 export async function spawnChild(keeper: Keeper, spec: ChildSpec, uid: number): Promise<Child> {
   const request = spawnRequest(spec, uid);
   const { pid } = await raceEnd(keeper, keeper.call.spawn(request, { timeoutMs: SPAWN_TIMEOUT_MS }), spec.name);
-  const exited = keeper.call.wait({ name: spec.name }, { timeoutMs: 0 }).then(
+  return childOf(keeper, spec.name, pid);
+}
+
+/** Starts a process that only exists: `title` for the process list, `networkPath` as the keeper's contract says. */
+export async function startStandIn(keeper: Keeper, name: string, title: string, networkPath: string): Promise<Child> {
+  const call = keeper.call.startStandIn({ name, title, networkPath }, { timeoutMs: SPAWN_TIMEOUT_MS });
+  const { pid } = await raceEnd(keeper, call, name);
+  return childOf(keeper, name, pid);
+}
+
+/** A child of the keeper's, watched from now on. */
+function childOf(keeper: Keeper, name: string, pid: number): Child {
+  const exited = keeper.call.wait({ name }, { timeoutMs: 0 }).then(
     ({ exitStatus }) => exitStatus,
     // The connection to the helper is gone, and with it every child.
     () => -1,
@@ -54,12 +75,35 @@ export async function spawnChild(keeper: Keeper, spec: ChildSpec, uid: number): 
     exited,
     signal: async (signal) => {
       try {
-        await keeper.call.signal({ name: spec.name, signal }, { timeoutMs: SIGNAL_TIMEOUT_MS });
+        await keeper.call.signal({ name, signal }, { timeoutMs: SIGNAL_TIMEOUT_MS });
       } catch (error) {
         // One that has ended needs no signal; so does one whose helper has.
         const code = TskataError.from(error).code;
         if (code !== Code.NotFound && code !== Code.Unavailable) throw error;
       }
+    },
+  };
+}
+
+/** The helper itself in another mode, with nothing but its descriptors. */
+function relaySpec(helper: string, cid: number): ChildSpec {
+  return {
+    name: 'vsock-relay',
+    executable: RELAY,
+    args: ['vsock-relay', String(cid)],
+    descriptors: [
+      { kind: 'inherited', name: 'control' },
+      { kind: 'inherited', name: 'bytes' },
+      { kind: 'vsock-socket' },
+      { kind: 'vsock-socket' },
+    ],
+    jail: {
+      binds: [{ source: helper, target: RELAY, readOnly: true, executable: true }],
+      network: 'none',
+      proc: false,
+      newPidNamespace: true,
+      keepCapabilities: [],
+      additionalGids: [],
     },
   };
 }
@@ -91,11 +135,18 @@ function descriptorOf(descriptor: ChildDescriptor): Init<Descriptor> {
       return { connect: descriptor.path };
     case 'tap':
       return { tap: descriptor.name };
+    case 'vhost-net':
+      return { vhostNet: true };
+    case 'vhost-vsock':
+      return { vhostVsock: true };
+    case 'vsock-socket':
+      return { vsockSocket: true };
   }
 }
 
 function jailOf(jail: ChildJail, uid: number): Init<Jail> {
   const root = jail.keepCapabilities.length > 0;
+  const openFiles = jail.maxOpenFiles === undefined ? MAX_OPEN_FILES : BigInt(jail.maxOpenFiles);
   const devices = PLAIN_DEVICES.map((path) => ({ source: path, target: path, device: true }));
   return {
     uid: root ? 0 : uid,
@@ -107,7 +158,7 @@ function jailOf(jail: ChildJail, uid: number): Init<Jail> {
     keepCapabilities: jail.keepCapabilities,
     rlimits: [
       { type: 'RLIMIT_CORE', soft: 0n, hard: 0n },
-      { type: 'RLIMIT_NOFILE', soft: MAX_OPEN_FILES, hard: MAX_OPEN_FILES },
+      { type: 'RLIMIT_NOFILE', soft: openFiles, hard: openFiles },
       { type: 'RLIMIT_NPROC', soft: MAX_PROCESSES, hard: MAX_PROCESSES },
     ],
     noNewPrivileges: true,

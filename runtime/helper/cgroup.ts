@@ -10,6 +10,7 @@ import { isErrno } from '../../agent/sys/errors.ts';
 import { AT, O } from '../../agent/sys/linux.ts';
 import type { Sys } from '../../agent/sys/sys.ts';
 import { buildEgressPrograms, type EgressRules } from './egress.ts';
+import { findCgroup2 } from './hierarchies.ts';
 
 /** A directory of the v2 hierarchy with rules on it. */
 export interface EgressCgroup {
@@ -18,18 +19,8 @@ export interface EgressCgroup {
   readonly path: string;
 }
 
-/** The mount point of the cgroup v2 hierarchy in a `mountinfo`, or undefined. */
-export function findCgroup2(mountinfo: string): string | undefined {
-  for (const line of mountinfo.split('\n')) {
-    const [mount, file] = line.split(' - ');
-    if (file?.startsWith('cgroup2 ')) return mount?.split(' ')[4];
-  }
-  return undefined;
-}
-
-/** Makes a leaf named after the helper's pid and the program, and attaches the rules. */
-export function createEgressCgroup(sys: Sys, name: string, rules: EgressRules): EgressCgroup {
-  const programs = buildEgressPrograms(rules);
+/** Where the leaf of a program goes when its sandbox has no v2 group of its own: named after the helper's pid. */
+export function egressPath(sys: Sys, name: string): string {
   const mount = findCgroup2(readFile(sys, '/proc/self/mountinfo', 1 << 22));
   if (mount === undefined) {
     throw new TskataError(
@@ -37,8 +28,13 @@ export function createEgressCgroup(sys: Sys, name: string, rules: EgressRules): 
       'restrict the network: no cgroup v2 is mounted - mount one (mount -t cgroup2 none /sys/fs/cgroup/unified)',
     );
   }
-  const path = `${mount}/tskata/${name}`;
   mkdirAll(sys, `${mount}/tskata`, 0o755);
+  return `${mount}/tskata/${name}`;
+}
+
+/** Makes a leaf and attaches the rules. */
+export function createEgressCgroup(sys: Sys, path: string, rules: EgressRules): EgressCgroup {
+  const programs = buildEgressPrograms(rules);
   mkdir(sys, path);
   try {
     const fd = open(sys, path, O.RDONLY | O.DIRECTORY);

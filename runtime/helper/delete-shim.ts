@@ -4,18 +4,22 @@
  * another never ends that machine.
  */
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
-import { exists, readFile } from '../../agent/sys/calls.ts';
-import { CLOCK, MNT, UMOUNT } from '../../agent/sys/linux.ts';
+import { close, exists, readFile } from '../../agent/sys/calls.ts';
+import { check } from '../../agent/sys/errors.ts';
+import { AT, CLOCK, MNT, O, UMOUNT } from '../../agent/sys/linux.ts';
 import { clockNs } from '../../agent/sys/processes.ts';
 import type { Sys } from '../../agent/sys/sys.ts';
 import { SYS } from '../../agent/sys/syscalls.ts';
 import { removeDeadCgroups } from './dead-cgroups.ts';
-import { endProcess, isAlive, type ProcessRef } from './process-ref.ts';
+import { groupListPath } from './group-list.ts';
+import { endProcess, isAlive, type ProcessRef, parseStartTicks } from './process-ref.ts';
+import { releaseNetwork } from './release-network.ts';
 import { removeTree } from './remove-tree.ts';
 import {
   isServed,
   machineSockets,
   removeSocket,
+  SHIM_FILE,
   type ShimTarget,
   shimSocketPath,
   withSocketLock,
@@ -24,8 +28,11 @@ import {
 /** A shim that was asked to shut down needs this long at most; containerd gives all of `delete` 5 s. */
 const SHIM_GRACE_MS = 2_000;
 const KILL_MS = 1_000;
+const GROUP_END_MS = 1_000;
+const GROUP_STEP_MS = 25;
 const KILLED_STATUS = 137;
 const MAX_RECORD_BYTES = 256 * 1024;
+const MAX_CONFIG_BYTES = 16 << 20;
 /** Stacked mounts of one rootfs; more are not ours. */
 const MAX_MOUNTS = 64;
 const NS_PER_S = 1_000_000_000n;
@@ -42,10 +49,14 @@ interface LeftRecord {
 /** Cleans up and returns an encoded containerd.task.v2 DeleteResponse. */
 export function deleteShim(sys: Sys, target: ShimTarget, bundle: string): Uint8Array {
   const directory = `${target.runRoot}/${target.namespace}/${target.id}`;
-  const record = readRecord(sys, `${directory}/state.json`);
+  const record = readRecord(sys, directory);
+  if (isLaterShim(sys, record)) return encodeDeleteResponse({}, clockNs(sys, CLOCK.REALTIME));
   const ownMachine = record.sandbox === undefined || record.sandbox === target.id;
-  if (ownMachine) endMachine(sys, record);
-  if (bundle.startsWith('/')) unmountAll(sys, `${bundle}/rootfs`);
+  if (ownMachine) {
+    endMachine(sys, record);
+    releaseNetworkOf(sys, bundle);
+  }
+  if (bundle.startsWith('/')) unmountRootfs(sys, bundle);
   if (ownMachine) {
     const socket = shimSocketPath(target, target.id);
     const served = withSocketLock(sys, target.runRoot, () => {
@@ -56,20 +67,36 @@ export function deleteShim(sys: Sys, target: ShimTarget, bundle: string): Uint8A
     });
     // A new shim of the same id may be there by now: containerd deletes late.
     if (served) return encodeDeleteResponse(record, clockNs(sys, CLOCK.REALTIME));
-    removeDeadCgroups(sys);
+    removeCgroups(sys, target.runRoot, record);
   }
   if (exists(sys, directory)) removeTree(sys, directory);
   return encodeDeleteResponse(record, clockNs(sys, CLOCK.REALTIME));
 }
 
-/** The record, or nothing: one that is missing or broken says nothing that could be cleaned up by it. */
-function readRecord(sys: Sys, path: string): LeftRecord {
+/** The record of the container; before its first Create all that is known is the shim that `start` made for it. */
+function readRecord(sys: Sys, directory: string): LeftRecord {
+  const record = readObject(sys, `${directory}/state.json`);
+  return record ?? { shim: readObject(sys, `${directory}/${SHIM_FILE}`) };
+}
+
+/** What cannot be read says nothing that could be cleaned up by it. */
+function readObject(sys: Sys, path: string): LeftRecord | undefined {
   try {
-    const record: unknown = JSON.parse(readFile(sys, path, MAX_RECORD_BYTES));
-    return typeof record === 'object' && record !== null ? record : {};
+    const value: unknown = JSON.parse(readFile(sys, path, MAX_RECORD_BYTES));
+    return typeof value === 'object' && value !== null ? value : undefined;
   } catch {
-    return {};
+    return undefined;
   }
+}
+
+/**
+ * Whether the shim was started after us, for a container that got the same id again: containerd runs `delete` after it
+ * has answered its client, who may have been quick.
+ */
+function isLaterShim(sys: Sys, record: LeftRecord): boolean {
+  const shim = readRef(record.shim);
+  const own = parseStartTicks(readFile(sys, '/proc/self/stat', 4096));
+  return shim !== undefined && own !== undefined && shim.startTicks > own && isAlive(sys, shim);
 }
 
 function endMachine(sys: Sys, record: LeftRecord): void {
@@ -85,17 +112,48 @@ function endMachine(sys: Sys, record: LeftRecord): void {
   }
 }
 
+/** A group can be removed once every process in it has been taken down, which a busy host does a while after its end. */
+function removeCgroups(sys: Sys, runRoot: string, record: LeftRecord): void {
+  const keeper = readRef(record.keeper);
+  for (let waitedMs = 0; ; waitedMs += GROUP_STEP_MS) {
+    removeDeadCgroups(sys, runRoot);
+    if (keeper === undefined || !exists(sys, groupListPath(runRoot, keeper)) || waitedMs >= GROUP_END_MS) return;
+    sys.call(SYS.poll, new Uint8Array(8), 0, GROUP_STEP_MS);
+  }
+}
+
 function readRef(value: unknown): ProcessRef | undefined {
   const { pid, startTicks: ticks } = (value ?? {}) as { pid?: unknown; startTicks?: unknown };
   const valid = Number.isSafeInteger(pid) && Number.isSafeInteger(ticks) && (pid as number) > 1;
   return valid ? { pid: pid as number, startTicks: ticks as number } : undefined;
 }
 
-/** Whatever is mounted on the rootfs in this namespace. The last step of the path is never followed. */
-function unmountAll(sys: Sys, path: string): void {
-  for (let count = 0; count < MAX_MOUNTS; count++) {
-    if (sys.call(SYS.umount2, path, MNT.DETACH | UMOUNT.NOFOLLOW) < 0) return;
+/** What is carried of the network namespace in the bundle's configuration. One that is no namespace, or gone, is fine. */
+function releaseNetworkOf(sys: Sys, bundle: string): void {
+  try {
+    const config: unknown = JSON.parse(readFile(sys, `${bundle}/config.json`, MAX_CONFIG_BYTES));
+    const { linux } = (config ?? {}) as { linux?: { namespaces?: readonly { type?: unknown; path?: unknown }[] } };
+    const path = linux?.namespaces?.find(({ type }) => type === 'network')?.path;
+    if (typeof path === 'string' && path.startsWith('/')) releaseNetwork(sys, path);
+  } catch {
+    // A configuration that cannot be read was never started from.
   }
+}
+
+/**
+ * Whatever is mounted on the bundle's rootfs in this namespace: nothing of ours, since a keeper mounts in its own. The
+ * bundle is the one that is open, its rootfs one step from there that follows no link: whoever can put a link into the
+ * way has nothing else unmounted.
+ */
+function unmountRootfs(sys: Sys, bundle: string): void {
+  const fd = sys.call(SYS.openat, AT.FDCWD, bundle, O.PATH | O.DIRECTORY | O.NOFOLLOW | O.CLOEXEC, 0);
+  if (fd < 0) return;
+  check(sys.call(SYS.fchdir, fd), 'change to', bundle);
+  for (let count = 0; count < MAX_MOUNTS; count++) {
+    if (sys.call(SYS.umount2, 'rootfs', MNT.DETACH | UMOUNT.NOFOLLOW) < 0) break;
+  }
+  sys.call(SYS.chdir, '/');
+  close(sys, fd);
 }
 
 /** DeleteResponse {pid = 1, exit_status = 2, exited_at = 3 {seconds = 1, nanos = 2}}; a pid of 0 is not written. */

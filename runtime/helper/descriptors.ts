@@ -1,6 +1,6 @@
 /**
  * The descriptors that a confined program gets, by what they are: inherited from the shim by name, files opened here,
- * ends of pairs, sockets, taps. The program itself never sees a path.
+ * ends of pairs, sockets, taps, vhost. The program itself never sees a path.
  */
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import { close, fcntl, open, stat, unlink } from '../../agent/sys/calls.ts';
@@ -9,8 +9,10 @@ import { AF, AT, F, O, S, SOCK } from '../../agent/sys/linux.ts';
 import { bind, connect, listen, socket, socketpair } from '../../agent/sys/sockets.ts';
 import type { Sys } from '../../agent/sys/sys.ts';
 import { SYS } from '../../agent/sys/syscalls.ts';
+import { openRootSocket, VsockAddress } from './vsock.ts';
 
 const FD_CLOEXEC = 1;
+const VHOST_NET = '/dev/vhost-net';
 
 /** Where a descriptor comes from; mirrors `Descriptor` of the contract. */
 export type DescriptorSource =
@@ -20,7 +22,10 @@ export type DescriptorSource =
   | { readonly kind: 'accept'; readonly name: string }
   | { readonly kind: 'listen'; readonly path: string }
   | { readonly kind: 'connect'; readonly path: string }
-  | { readonly kind: 'tap'; readonly name: string };
+  | { readonly kind: 'tap'; readonly name: string }
+  | { readonly kind: 'vhost-net' }
+  | { readonly kind: 'vhost-vsock' }
+  | { readonly kind: 'vsock-socket' };
 
 /** A descriptor for one spawn; `ours` ones are closed after it. */
 export interface Descriptor {
@@ -39,6 +44,8 @@ export function openDisk(sys: Sys, path: string, writable: boolean): number {
 
 /** Turns sources into descriptors. */
 export class Descriptors {
+  /** The machine's address. */
+  readonly vsock: VsockAddress;
   readonly #sys: Sys;
   readonly #inherited: Map<string, number>;
   readonly #workspace: string;
@@ -52,6 +59,7 @@ export class Descriptors {
     this.#inherited = new Map(inherited);
     this.#workspace = workspace;
     this.#openTap = openTap;
+    this.vsock = new VsockAddress(sys);
     for (const fd of inherited.values()) fcntl(sys, fd, F.SETFD, FD_CLOEXEC);
   }
 
@@ -109,6 +117,12 @@ export class Descriptors {
         return { fd: this.#connected(source.path), ours: true };
       case 'tap':
         return { fd: this.#openTap(source.name), ours: true };
+      case 'vhost-net':
+        return { fd: open(this.#sys, VHOST_NET, O.RDWR), ours: true };
+      case 'vhost-vsock':
+        return { fd: this.vsock.open(), ours: true };
+      case 'vsock-socket':
+        return { fd: openRootSocket(this.#sys), ours: true };
     }
   }
 

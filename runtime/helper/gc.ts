@@ -20,7 +20,7 @@ export function collectGarbage(sys: Sys, runRoot: string): string[] {
   const removed = [
     ...unmountBelow(sys, runRoot),
     ...withSocketLock(sys, runRoot, () => removeStaleSockets(sys, `${runRoot}/s`)),
-    ...removeDeadCgroups(sys),
+    ...removeDeadCgroups(sys, runRoot),
   ];
   return removed.map((line) => `${line}\n`);
 }

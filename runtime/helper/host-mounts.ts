@@ -1,91 +1,65 @@
 /**
  * Mounts in the helper's own mount namespace: seen by its children, by nobody else, and gone with it. Host paths come
  * from the shim; the last step of a target is never a symbolic link, so that a container image cannot redirect it.
+ *
+ * What is bound is opened in the host's mount namespace, as the shim sees it: where the host's mounts do not spread, a
+ * volume that was mounted after this helper's start would be an empty directory here.
  */
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import { close, openat2, stat } from '../../agent/sys/calls.ts';
-import { AT, MNT, MOUNT_ATTR, MS, O, OPEN_TREE, RESOLVE, S, UMOUNT } from '../../agent/sys/linux.ts';
-import { mount, mountSetattr, moveMount, openTree, umount } from '../../agent/sys/mounts.ts';
+import { check } from '../../agent/sys/errors.ts';
+import { AT, CLONE, MNT, MOUNT_ATTR, MS, O, OPEN_TREE, RESOLVE, S, UMOUNT } from '../../agent/sys/linux.ts';
+import { mountSetattr, moveMount, openTree, umount } from '../../agent/sys/mounts.ts';
+import { setns } from '../../agent/sys/processes.ts';
+import { makeDevice } from '../../agent/sys/structs.ts';
 import type { Sys } from '../../agent/sys/sys.ts';
+import { SYS } from '../../agent/sys/syscalls.ts';
+import { type ParsedOptions, parseMountOptions } from './host-mount-options.ts';
+import { overlayData, withIndex } from './overlay-data.ts';
 
-/** Mount options with a flag; all others are data of the file system. */
-const FLAGS: ReadonlyMap<string, number> = new Map([
-  ['ro', MS.RDONLY],
-  ['rw', 0],
-  ['nosuid', MS.NOSUID],
-  ['nodev', MS.NODEV],
-  ['noexec', MS.NOEXEC],
-  ['noatime', MS.NOATIME],
-  ['nodiratime', MS.NODIRATIME],
-  ['relatime', MS.RELATIME],
-  ['strictatime', MS.STRICTATIME],
-  ['sync', MS.SYNCHRONOUS],
-  ['bind', MS.BIND],
-  ['rbind', MS.BIND | MS.REC],
-  ['defaults', 0],
-  ['suid', 0],
-  ['dev', 0],
-  ['exec', 0],
-]);
-
-/** Whether a bind follows what the host mounts and unmounts below its source; nothing ever goes the other way. */
-const PROPAGATION: ReadonlyMap<string, number> = new Map([
-  ['private', MS.PRIVATE],
-  ['rprivate', MS.PRIVATE],
-  ['slave', MS.SLAVE],
-  ['rslave', MS.SLAVE],
-]);
-
-/** What a list of options means. */
-export interface ParsedOptions {
-  readonly flags: number;
-  readonly data: string;
-  /** MS.PRIVATE or MS.SLAVE. */
-  readonly propagation: number;
+/** Descriptors of two mount namespaces. */
+export interface MountNamespaces {
+  /** That of the shim. */
+  readonly host: number;
+  /** The helper's own. */
+  readonly own: number;
 }
 
-/** Splits fstab-style options into flags and data. Throws InvalidArgument for shared propagation and remounts. */
-export function parseMountOptions(options: readonly string[]): ParsedOptions {
-  let flags = 0;
-  let propagation: number = MS.PRIVATE;
-  const data: string[] = [];
-  for (const option of options) {
-    const flag = FLAGS.get(option);
-    if (flag !== undefined) flags |= flag;
-    else if (option === 'shared' || option === 'rshared' || option === 'remount' || option === 'move') {
-      throw new TskataError(Code.InvalidArgument, `mount: option ${option} is not allowed here`);
-    } else {
-      const named = PROPAGATION.get(option);
-      if (named !== undefined) propagation = named;
-      else if (option !== '') data.push(option);
-    }
-  }
-  return { flags, data: data.join(','), propagation };
+/** One mount; mirrors MountRequest. */
+export interface HostMount {
+  /** "bind" or "overlay". */
+  readonly type: string;
+  readonly source: string;
+  /** An existing directory or regular file. */
+  readonly target: string;
+  readonly options: readonly string[];
+  /** st_dev and inode number that a bound source must have; inode 0: any. */
+  readonly device: bigint;
+  readonly inode: bigint;
 }
 
 /** The mounts that this helper made, newest last. */
 export class HostMounts {
   readonly #sys: Sys;
+  readonly #namespaces: MountNamespaces;
   readonly #targets: string[] = [];
 
-  constructor(sys: Sys) {
+  constructor(sys: Sys, namespaces: MountNamespaces) {
     this.#sys = sys;
+    this.#namespaces = namespaces;
   }
 
-  /** Mounts `source` on an existing directory or file. */
-  mount(type: string, source: string, target: string, options: readonly string[]): void {
-    const { flags, data, propagation } = parseMountOptions(options);
+  mount(request: HostMount): void {
+    const { type, source, target } = request;
+    const options = parseMountOptions(request.options);
     const fd = openat2(this.#sys, AT.FDCWD, target, O.PATH | O.NOFOLLOW, RESOLVE.NO_MAGICLINKS);
     try {
-      const kind = stat(this.#sys, '', AT.EMPTY_PATH, fd).mode & S.IFMT;
-      if (kind !== S.IFDIR && kind !== S.IFREG) {
-        throw new TskataError(Code.InvalidArgument, `mount on ${target}: neither a directory nor a regular file`);
-      }
-      if (type === 'bind' || type === 'rbind' || (flags & MS.BIND) !== 0) {
-        // A directory over itself is the root of a shared tree: later mounts below it reach the jails that have it.
-        const spread = source === target ? MS.SHARED : propagation;
-        this.#bind(source, fd, type === 'rbind' ? flags | MS.REC : flags, spread);
-      } else mount(this.#sys, source, `/proc/self/fd/${fd}`, type, flags, data);
+      this.#requirePlain(fd, `mount on ${target}`);
+      if (type === 'bind' || type === 'rbind' || (options.flags & MS.BIND) !== 0) {
+        this.#bind(request, fd, type === 'rbind' ? { ...options, flags: options.flags | MS.REC } : options);
+      } else if (type === 'overlay') this.#overlay(target, fd, options);
+      else
+        throw new TskataError(Code.InvalidArgument, `mount ${source} on ${target}: type '${type}' is not allowed here`);
     } finally {
       close(this.#sys, fd);
     }
@@ -100,19 +74,67 @@ export class HostMounts {
     this.#targets.splice(index, 1);
   }
 
-  #bind(source: string, targetFd: number, flags: number, propagation: number): void {
+  #bind(request: HostMount, targetFd: number, options: ParsedOptions): void {
+    const { source, target } = request;
+    const { flags } = options;
     const recursive = flags & MS.REC ? AT.RECURSIVE : 0;
-    const tree = openTree(this.#sys, AT.FDCWD, source, OPEN_TREE.CLONE | recursive);
+    const tree = this.#inHost(() => openTree(this.#sys, AT.FDCWD, source, OPEN_TREE.CLONE | recursive));
     try {
-      let set = 0;
-      if (flags & MS.RDONLY) set |= MOUNT_ATTR.RDONLY;
+      this.#requireExpected(tree, request);
+      let set = flags & MS.RDONLY ? MOUNT_ATTR.RDONLY : 0;
       if (flags & MS.NOSUID) set |= MOUNT_ATTR.NOSUID;
       if (flags & MS.NODEV) set |= MOUNT_ATTR.NODEV;
       if (flags & MS.NOEXEC) set |= MOUNT_ATTR.NOEXEC;
+      // A directory over itself is the root of a shared tree: later mounts below it reach the jails that have it.
+      const propagation = source === target ? MS.SHARED : options.propagation;
       mountSetattr(this.#sys, tree, '', AT.EMPTY_PATH | recursive, { set, propagation });
       moveMount(this.#sys, tree, targetFd, '');
     } finally {
       close(this.#sys, tree);
+    }
+  }
+
+  #overlay(target: string, targetFd: number, options: ParsedOptions): void {
+    // A virtiofsd knows files by inode. Without an index a hard link of a lower layer ends with the first write, which
+    // would then go to whichever name the guest had looked up first. Layers without file handles, or an upper layer
+    // that is still in use or came from another disk, cannot have one.
+    const indexed = withIndex(options.data);
+    if (this.#mountOverlay(targetFd, options.flags, indexed) >= 0) return;
+    check(this.#mountOverlay(targetFd, options.flags, options.data), 'mount overlay on', target);
+  }
+
+  #mountOverlay(targetFd: number, flags: number, options: readonly string[]): number {
+    const { directory, data } = overlayData(options);
+    if (directory !== undefined) check(this.#sys.call(SYS.chdir, directory), 'change to', directory);
+    try {
+      return this.#sys.call(SYS.mount, 'overlay', `/proc/self/fd/${targetFd}`, 'overlay', flags, data);
+    } finally {
+      if (directory !== undefined) this.#sys.call(SYS.chdir, '/');
+    }
+  }
+
+  /** What the shim looked at, and nothing else: a name may have been given to something else since. */
+  #requireExpected(tree: number, { source, device, inode }: HostMount): void {
+    this.#requirePlain(tree, `bind ${source}`);
+    if (inode === 0n) return;
+    const found = stat(this.#sys, '', AT.EMPTY_PATH, tree);
+    if (found.inode === inode && makeDevice(found.device.major, found.device.minor) === Number(device)) return;
+    throw new TskataError(Code.Aborted, `bind ${source}: it was replaced while it was being shared - try again`);
+  }
+
+  #requirePlain(fd: number, operation: string): void {
+    const kind = stat(this.#sys, '', AT.EMPTY_PATH, fd).mode & S.IFMT;
+    if (kind === S.IFDIR || kind === S.IFREG) return;
+    throw new TskataError(Code.InvalidArgument, `${operation}: neither a directory nor a regular file`);
+  }
+
+  /** Between two synchronous steps of this one thread nobody sees where it stands. */
+  #inHost<T>(action: () => T): T {
+    setns(this.#sys, this.#namespaces.host, CLONE.NEWNS);
+    try {
+      return action();
+    } finally {
+      setns(this.#sys, this.#namespaces.own, CLONE.NEWNS);
     }
   }
 }

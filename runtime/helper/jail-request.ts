@@ -49,7 +49,7 @@ export function readJail(sys: Sys, jail: Jail, sandboxNetwork: () => number): Ja
 
 /** The one source that a Descriptor names. */
 export function readDescriptor(descriptor: Descriptor): DescriptorSource {
-  const { inherited, file, pair, accept, listen, connect, tap } = descriptor;
+  const { inherited, file, pair, accept, listen, connect, tap, vhostNet, vhostVsock, vsockSocket } = descriptor;
   if (inherited !== undefined) return { kind: 'inherited', name: inherited };
   if (file !== undefined) return { kind: 'file', path: file.path, writable: file.writable };
   if (pair !== undefined) return { kind: 'pair', name: pair };
@@ -57,6 +57,9 @@ export function readDescriptor(descriptor: Descriptor): DescriptorSource {
   if (listen !== undefined) return { kind: 'listen', path: listen };
   if (connect !== undefined) return { kind: 'connect', path: connect };
   if (tap !== undefined) return { kind: 'tap', name: tap };
+  if (vhostNet === true) return { kind: 'vhost-net' };
+  if (vhostVsock === true) return { kind: 'vhost-vsock' };
+  if (vsockSocket === true) return { kind: 'vsock-socket' };
   throw invalid('spawn: a descriptor without a source');
 }
 

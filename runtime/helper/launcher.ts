@@ -7,6 +7,7 @@ import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import { writeAll } from '../../agent/sys/calls.ts';
 import { concat, utf8 } from '../../agent/sys/structs.ts';
 import type { Sys } from '../../agent/sys/sys.ts';
+import { readBootstrap } from './bootstrap.ts';
 import { deleteShim } from './delete-shim.ts';
 import { parseGoFlags } from './go-flags.ts';
 import { stateRoots } from './location.ts';
@@ -24,7 +25,7 @@ const NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/;
 export function runLauncher(sys: Sys): void {
   const { strings, booleans, rest } = parseGoFlags(
     sys.argv.slice(1),
-    ['namespace', 'address', 'publish-binary', 'id', 'bundle', 'socket'],
+    ['namespace', 'address', 'publish-binary', 'id', 'bundle', 'socket', 'caller', 'config'],
     ['debug', 'v', 'info'],
   );
   if (booleans.v) {
@@ -44,9 +45,11 @@ export function runLauncher(sys: Sys): void {
     id: requireName('id', strings.id),
     containerdAddress: strings.address,
     publishBinary: strings['publish-binary'],
+    caller: readCaller(strings.caller),
+    configPath: strings.config,
     debug: booleans.debug,
   };
-  if (command === 'start') print(sys, utf8(startShim(sys, target)));
+  if (command === 'start') print(sys, utf8(startShim(sys, target, readBootstrap(sys))));
   else if (command === 'delete') print(sys, deleteShim(sys, target, strings.bundle));
   else throw new TskataError(Code.InvalidArgument, `shim: unknown command ${JSON.stringify(command ?? '')}`);
 }
@@ -56,6 +59,13 @@ function requireName(flag: string, value: string): string {
     throw new TskataError(Code.InvalidArgument, `shim: flag -${flag}: ${JSON.stringify(value)} is not a valid name`);
   }
   return value;
+}
+
+/** containerd says nothing; only the `tskata` command says that a bundle is its own. */
+function readCaller(value: string): 'command' | 'containerd' {
+  if (value === '') return 'containerd';
+  if (value === 'command') return value;
+  throw new TskataError(Code.InvalidArgument, `shim: flag -caller: ${JSON.stringify(value)} is not "command"`);
 }
 
 function print(sys: Sys, bytes: Uint8Array): void {

@@ -12,7 +12,9 @@ import { makeFifos } from './fifo.ts';
 import { collectGarbage } from './gc.ts';
 import { runLauncher } from './launcher.ts';
 import { makeOutputRaw } from './raw-output.ts';
+import { releaseNetwork } from './release-network.ts';
 import { startSandbox } from './sandbox.ts';
+import { relayVsock } from './vsock-relay.ts';
 
 /** Plenty for a table of children and messages of 256 kB; a leak ends in an error, not in the host's memory. */
 const MEMORY_LIMIT_BYTES = 64 << 20;
@@ -56,6 +58,13 @@ function runMode(mode: string | undefined, args: readonly string[]): void {
       return;
     case 'raw-output':
       makeOutputRaw(sys, args[0] ?? '');
+      return;
+    case 'vsock-relay':
+      relayVsock(sys, loop, Number(args[0]));
+      loop.run(fail);
+      return;
+    case 'release-network':
+      releaseNetwork(sys, args[0] ?? '');
       return;
     case 'gc':
       writeAll(sys, STDOUT, utf8(collectGarbage(sys, args[0] ?? '').join('')));

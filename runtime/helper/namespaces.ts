@@ -3,11 +3,11 @@
  * of one synchronous step.
  */
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
-import { close, ioctl, open } from '../../agent/sys/calls.ts';
-import { AF, CLONE, IFF, IOCTL, O, SOCK } from '../../agent/sys/linux.ts';
+import { close, ioctl, open, stat } from '../../agent/sys/calls.ts';
+import { AF, AT, CLONE, IFF, IOCTL, O, SOCK } from '../../agent/sys/linux.ts';
 import { setns, unshare } from '../../agent/sys/processes.ts';
 import { socket } from '../../agent/sys/sockets.ts';
-import { ifreq } from '../../agent/sys/structs.ts';
+import { type FileStatus, ifreq } from '../../agent/sys/structs.ts';
 import type { Sys } from '../../agent/sys/sys.ts';
 
 const OWN_NETWORK = '/proc/self/ns/net';
@@ -36,19 +36,42 @@ export class SandboxNetwork {
     return `/proc/${ownPid}/fd/${this.#fd}`;
   }
 
-  /** A tap of the sandbox network that lives as long as its descriptor. One queue, with virtio headers. */
-  openTap(name: string): number {
-    return this.#inside(this.fd, () => {
+  /** Forgets the namespace. Whoever has entered it stays. Idempotent. */
+  close(): void {
+    if (this.#fd !== undefined) close(this.#sys, this.#fd);
+    this.#fd = undefined;
+  }
+
+  /** The namespace; one that is not open yet is opened as `open` does. */
+  ensure(path: string): number {
+    this.#fd ??= path === '' ? this.#create() : this.#openPath(path);
+    return this.#fd;
+  }
+
+  /** Runs one synchronous step in the namespace. Sockets that it makes stay there. */
+  inside<T>(action: () => T): T {
+    return this.#inside(this.fd, action);
+  }
+
+  /** A tap of the sandbox network that lives as long as its descriptor, and is down. One queue, with virtio headers. */
+  makeTap(name: string): number {
+    return this.inside(() => {
       const fd = open(this.#sys, '/dev/net/tun', O.RDWR | O.NONBLOCK);
       try {
         ioctl(this.#sys, fd, IOCTL.TUNSETIFF, ifreq(name, IFF.TAP | IFF.NO_PI | IFF.VNET_HDR));
-        this.#setUp(name);
         return fd;
       } catch (error) {
         close(this.#sys, fd);
         throw error;
       }
     });
+  }
+
+  /** The same, up. */
+  openTap(name: string): number {
+    const fd = this.makeTap(name);
+    this.inside(() => this.#setUp(name));
+    return fd;
   }
 
   #create(): number {
@@ -66,10 +89,19 @@ export class SandboxNetwork {
     }
   }
 
-  /** Refuses whatever is not a network namespace: entering it once is the kernel's own check. */
+  /**
+   * Refuses whatever is not a network namespace (entering it once is the kernel's own check), and the host's: what is
+   * carried into a machine is lost to the host.
+   */
   #openPath(path: string): number {
     const fd = open(this.#sys, path, O.RDONLY);
     try {
+      if (isSameFile(stat(this.#sys, '', AT.EMPTY_PATH, fd), stat(this.#sys, OWN_NETWORK, 0))) {
+        throw new TskataError(
+          Code.InvalidArgument,
+          `open the sandbox network: ${path} is the network of the host (hostNetwork), which a virtual machine cannot share`,
+        );
+      }
       return this.#inside(fd, () => fd);
     } catch (error) {
       close(this.#sys, fd);
@@ -99,4 +131,10 @@ export class SandboxNetwork {
       close(this.#sys, fd);
     }
   }
+}
+
+function isSameFile(one: FileStatus, other: FileStatus): boolean {
+  return (
+    one.inode === other.inode && one.device.major === other.device.major && one.device.minor === other.device.minor
+  );
 }

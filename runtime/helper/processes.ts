@@ -77,6 +77,11 @@ export class Processes {
     return this.#get(name).ended;
   }
 
+  /** Drops what is known of an ended process. */
+  forget(name: string): void {
+    if (this.#children.get(name)?.alive === false) this.#children.delete(name);
+  }
+
   /** Kills all children and waits until they are gone. No start succeeds afterwards. */
   async end(): Promise<void> {
     this.#closing = true;

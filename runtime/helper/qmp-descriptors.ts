@@ -1,6 +1,7 @@
 /**
- * Hands descriptors to QEMU over a monitor of its own: greeting, capabilities, `add-fd`. It knows no other command, and
- * takes an answer of bounded size only: a QEMU that was taken over by its guest talks to nothing but this.
+ * Hands descriptors to QEMU over a monitor of its own: greeting, capabilities, `add-fd`, and `getfd` with the one command
+ * that uses the name, because a name is known to its own monitor only. It takes an answer of bounded size only: a QEMU
+ * that was taken over by its guest talks to nothing but this.
  */
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import { close, setNonBlocking } from '../../agent/sys/calls.ts';
@@ -36,19 +37,38 @@ export class QmpDescriptors {
 
   /** Adds `passed` to the fdset. The caller keeps its own descriptor. */
   add(fdset: number, passed: number): Promise<void> {
+    return this.#inTurn(() => this.#command({ execute: 'add-fd', arguments: { 'fdset-id': fdset } }, [passed]));
+  }
+
+  /** Makes a network back end of an opened tap. The caller keeps its own descriptors. */
+  addTap(id: string, tap: number, vhost: number | undefined): Promise<void> {
+    const name = `${id}-tap`;
+    const vhostName = `${id}-vhost`;
+    return this.#inTurn(async () => {
+      await this.#command({ execute: 'getfd', arguments: { fdname: name } }, [tap]);
+      if (vhost !== undefined) await this.#command({ execute: 'getfd', arguments: { fdname: vhostName } }, [vhost]);
+      const kernel = vhost === undefined ? { vhost: false } : { vhost: true, vhostfd: vhostName };
+      await this.#command({ execute: 'netdev_add', arguments: { type: 'tap', id, fd: name, ...kernel } }, []);
+    });
+  }
+
+  #inTurn(work: () => Promise<void>): Promise<void> {
     const result = this.#queue.then(async () => {
       if (!this.#ready) {
         await this.#line();
         await this.#command({ execute: 'qmp_capabilities' }, []);
         this.#ready = true;
       }
-      await this.#command({ execute: 'add-fd', arguments: { 'fdset-id': fdset } }, [passed]);
+      await work();
     });
     this.#queue = result.catch(() => {});
     return result;
   }
 
-  async #command(command: { readonly execute: string; readonly arguments?: unknown }, fds: number[]): Promise<void> {
+  async #command(
+    command: { readonly execute: string; readonly arguments?: unknown },
+    fds: readonly number[],
+  ): Promise<void> {
     const bytes = utf8(`${JSON.stringify(command)}\n`);
     const sent = sendDescriptors(this.#sys, this.#fd, bytes, fds);
     if (sent !== bytes.length) {

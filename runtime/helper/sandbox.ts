@@ -4,56 +4,67 @@
  * Its mounts are in a mount namespace of its own and end with it; its children carry a parent-death signal, so that
  * they end with it even when it is killed.
  *
- *     tskata-helper sandbox --run-root /run/tskata qmp=4 control=5 ...
+ *     tskata-helper sandbox --run-root /run/tskata --handles 6 qmp=4 control=5 ...
  */
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import { Helper } from '../../agent/protocol/generated/helper.ts';
 import { bind } from '../../agent/protocol/service.ts';
 import { ChannelPipe } from '../../agent/protocol/ttrpc/pipe.ts';
 import { TtrpcServer } from '../../agent/protocol/ttrpc/server.ts';
-import { fcntl, mkdirAll } from '../../agent/sys/calls.ts';
+import { fcntl, mkdirAll, open } from '../../agent/sys/calls.ts';
 import { check } from '../../agent/sys/errors.ts';
 import { FdChannel } from '../../agent/sys/fd-channel.ts';
-import { CLONE, EPOLL, F, MS, SIG } from '../../agent/sys/linux.ts';
+import { CLONE, EPOLL, F, MS, O, SIG } from '../../agent/sys/linux.ts';
 import { mount, setPropagation } from '../../agent/sys/mounts.ts';
 import { setParentDeathSignal, signalFd, unshare } from '../../agent/sys/processes.ts';
 import type { Loop, Sys } from '../../agent/sys/sys.ts';
 import { SYS } from '../../agent/sys/syscalls.ts';
+import type { MountNamespaces } from './host-mounts.ts';
 import { SandboxService } from './service.ts';
 
 /** The connection to the shim. */
 const SHIM_FD = 3;
 const FD_CLOEXEC = 1;
+const OWN_MOUNTS = '/proc/self/ns/mnt';
 
 /** A Spawn with a hundred libraries has 10 kB. */
 const MAX_MESSAGE_BYTES = 256 * 1024;
 
 /** After this long the helper exits even though a child has not been reaped: the kernel's parent-death signal is sent. */
-const END_TIMEOUT_MS = 800;
+const END_TIMEOUT_MS = 2_000;
 
 /** Options of the mode. */
 interface SandboxOptions {
   readonly runRoot: string;
   readonly inherited: ReadonlyMap<string, number>;
+  /** Descriptor of the shim's channel for handles; without it no socket can be given to the shim. */
+  readonly handles?: number;
 }
 
 /** Reads the arguments after the mode's name. Throws InvalidArgument. */
 export function parseSandboxOptions(args: readonly string[]): SandboxOptions {
   const inherited = new Map<string, number>();
   let runRoot: string | undefined;
+  let handles: number | undefined;
   for (let index = 0; index < args.length; index++) {
     const arg = args[index] ?? '';
     const match = /^([a-z][a-z0-9-]*)=(\d+)$/.exec(arg);
     if (arg === '--run-root') {
       index += 1;
       runRoot = args[index];
+    } else if (arg === '--handles') {
+      index += 1;
+      handles = Number(args[index]);
     } else if (match?.[1] !== undefined) inherited.set(match[1], Number(match[2]));
     else throw new TskataError(Code.InvalidArgument, `sandbox: unknown argument ${JSON.stringify(arg)}`);
   }
   if (runRoot === undefined || !runRoot.startsWith('/')) {
     throw new TskataError(Code.InvalidArgument, 'sandbox: --run-root must be an absolute path');
   }
-  return { runRoot, inherited };
+  if (handles !== undefined && !Number.isInteger(handles)) {
+    throw new TskataError(Code.InvalidArgument, 'sandbox: --handles must be a descriptor');
+  }
+  return { runRoot, inherited, ...(handles === undefined ? {} : { handles }) };
 }
 
 /** Sets the helper up on the loop. The caller runs the loop. */
@@ -62,13 +73,18 @@ export function startSandbox(sys: Sys, loop: Loop, args: readonly string[], log:
   setParentDeathSignal(sys, SIG.TERM);
   const signals = signalFd(sys, [SIG.TERM, SIG.INT, SIG.HUP]);
   fcntl(sys, SHIM_FD, F.SETFD, FD_CLOEXEC);
-  const workspace = openWorkspace(sys, options.runRoot);
+  const { handles } = options;
+  if (handles !== undefined) fcntl(sys, handles, F.SETFD, FD_CLOEXEC);
+  const { workspace, mountNamespaces } = openWorkspace(sys, options.runRoot);
   const pid = check(sys.call(SYS.getpid), 'getpid');
   const service = new SandboxService(sys, loop, {
     inherited: options.inherited,
     workspace,
-    uidDirectory: `${options.runRoot}/uids`,
+    runRoot: options.runRoot,
     pid,
+    shimPid: check(sys.call(SYS.getppid), 'getppid'),
+    handles,
+    mountNamespaces,
   });
 
   let ending = false;
@@ -76,7 +92,10 @@ export function startSandbox(sys: Sys, loop: Loop, args: readonly string[], log:
     if (ending) return;
     ending = true;
     log(`ending: ${reason}`);
-    loop.timer(END_TIMEOUT_MS, () => sys.exit(1));
+    loop.timer(END_TIMEOUT_MS, () => {
+      service.leaveGroup();
+      sys.exit(1);
+    });
     service.end().then(
       () => sys.exit(0),
       (error: unknown) => {
@@ -91,12 +110,13 @@ export function startSandbox(sys: Sys, loop: Loop, args: readonly string[], log:
   loop.watch(signals, EPOLL.IN, () => end('got a signal'));
 }
 
-/** A mount namespace that gets the host's unmounts but shows it nothing, and a tmpfs that only we see. */
-function openWorkspace(sys: Sys, runRoot: string): string {
+/** A mount namespace that gets the host's mounts and unmounts but shows it nothing, and a tmpfs that only we see. */
+function openWorkspace(sys: Sys, runRoot: string): { workspace: string; mountNamespaces: MountNamespaces } {
   const workspace = `${runRoot}/.jail`;
   mkdirAll(sys, workspace, 0o700);
+  const host = open(sys, OWN_MOUNTS, O.RDONLY);
   unshare(sys, CLONE.NEWNS);
   setPropagation(sys, '/', MS.SLAVE);
   mount(sys, 'tmpfs', workspace, 'tmpfs', MS.NOSUID | MS.NODEV | MS.NOEXEC, 'mode=0700,size=1m');
-  return workspace;
+  return { workspace, mountNamespaces: { host, own: open(sys, OWN_MOUNTS, O.RDONLY) } };
 }

@@ -22,8 +22,11 @@ import { bind, connect, listen, socket, socketpair } from '../../agent/sys/socke
 import { utf8, viewOf } from '../../agent/sys/structs.ts';
 import type { Sys } from '../../agent/sys/sys.ts';
 import { SYS } from '../../agent/sys/syscalls.ts';
+import type { Bootstrap } from './bootstrap.ts';
+import { removeDeadCgroups } from './dead-cgroups.ts';
 import { call, slot } from './jail.ts';
 import { environment, nodeCacheVariables, programDirectory } from './location.ts';
+import { startTicks } from './process-ref.ts';
 import { sha256Hex } from './sha256.ts';
 
 /** Version of the assign message. */
@@ -32,6 +35,9 @@ const ASSIGN_VERSION = 1;
 const BACKLOG = 128;
 /** A configuration with a thousand mounts is smaller. */
 const MAX_CONFIG_BYTES = 16 << 20;
+/** In the state directory: the shim's process, for a `delete` that comes before the first record. */
+export const SHIM_FILE = 'shim.json';
+const NEW_FILE = O.WRONLY | O.CREAT | O.TRUNC | O.NOFOLLOW;
 const SHIM_PATH = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 /** Which shim, and for whom. */
@@ -43,6 +49,10 @@ export interface ShimTarget {
   /** containerd's gRPC socket; part of the socket's name so that two containerds never meet. */
   readonly containerdAddress: string;
   readonly publishBinary: string;
+  /** "command": the bundle is of the `tskata` command's own making; "containerd": its annotations may be a tenant's. */
+  readonly caller: 'command' | 'containerd';
+  /** Configuration file of the shim; empty: the host's own. */
+  readonly configPath: string;
   readonly debug: boolean;
 }
 
@@ -53,7 +63,7 @@ export function shimSocketPath(target: ShimTarget, sandboxId: string): string {
 }
 
 /** Starts a shim for the bundle in the working directory, or finds the one of its pod. Returns "unix://...". */
-export function startShim(sys: Sys, target: ShimTarget): string {
+export function startShim(sys: Sys, target: ShimTarget, bootstrap: Bootstrap): string {
   const bundle = readlink(sys, '/proc/self/cwd');
   const sandboxId = findSandboxOf(sys, bundle) ?? target.id;
   const socketPath = shimSocketPath(target, sandboxId);
@@ -65,19 +75,27 @@ export function startShim(sys: Sys, target: ShimTarget): string {
         `start shim for ${target.id}: the shim of its sandbox ${sandboxId} is not running`,
       );
     }
-  } else startNew(sys, target, bundle, socketPath);
-  writeFile(sys, 'address.tmp', address, O.WRONLY | O.CREAT | O.TRUNC | O.NOFOLLOW, 0o600);
+  } else startNew(sys, { target, bundle, socketPath, bootstrap });
+  writeFile(sys, 'address.tmp', address, NEW_FILE, 0o600);
   rename(sys, 'address.tmp', 'address');
   return address;
 }
 
-function startNew(sys: Sys, target: ShimTarget, bundle: string, socketPath: string): void {
+interface NewShim {
+  readonly target: ShimTarget;
+  readonly bundle: string;
+  readonly socketPath: string;
+  readonly bootstrap: Bootstrap;
+}
+
+function startNew(sys: Sys, { target, bundle, socketPath, bootstrap }: NewShim): void {
   const programs = programDirectory(sys);
   for (const name of ['node', 'shim.js']) {
     if (!exists(sys, `${programs}/${name}`)) {
       throw new TskataError(Code.NotFound, `start shim: ${programs}/${name} is missing - install tskata again`);
     }
   }
+  removeDeadCgroups(sys, target.runRoot);
   const listener = openListener(sys, target, socketPath);
   try {
     const [ours, theirs] = socketpair(sys, SOCK.STREAM);
@@ -90,8 +108,10 @@ function startNew(sys: Sys, target: ShimTarget, bundle: string, socketPath: stri
       runRoot: target.runRoot,
       libRoot: target.libRoot,
       containerdAddress: target.containerdAddress,
-      ttrpcAddress: environment(sys, 'TTRPC_ADDRESS') ?? '',
+      ttrpcAddress: environment(sys, 'TTRPC_ADDRESS') ?? bootstrap.ttrpcAddress,
       publishBinary: target.publishBinary,
+      caller: target.caller,
+      configPath: target.configPath === '' ? bootstrap.configPath : target.configPath,
       debug: target.debug,
     };
     writeAll(sys, ours, utf8(`${JSON.stringify(message)}\n`), 'the assign message');
@@ -100,7 +120,8 @@ function startNew(sys: Sys, target: ShimTarget, bundle: string, socketPath: stri
     const log = open(sys, `${state}/shim.stderr`, O.WRONLY | O.CREAT | O.APPEND | O.NOFOLLOW, 0o600);
     const devNull = open(sys, '/dev/null', O.RDWR);
     const env = [SHIM_PATH, ...nodeCacheVariables(sys, target.libRoot)];
-    spawnDetached(sys, shimPlan(programs, env, [devNull, log, log, listener, theirs]));
+    const pid = spawnDetached(sys, shimPlan(programs, env, [devNull, log, log, listener, theirs]));
+    writeFile(sys, `${state}/${SHIM_FILE}`, JSON.stringify({ pid, startTicks: startTicks(sys, pid) }), NEW_FILE, 0o600);
   } catch (error) {
     removeSocket(sys, socketPath);
     throw error;
@@ -127,8 +148,8 @@ export function shimPlan(programs: string, env: readonly string[], fds: readonly
   return { cloneFlags: 0, slots: Object.fromEntries(fds.entries()), steps };
 }
 
-/** Starts a child that outlives us, and waits for its exec. */
-function spawnDetached(sys: Sys, plan: SpawnPlan): void {
+/** Starts a child that outlives us, and waits for its exec. Returns its number. */
+function spawnDetached(sys: Sys, plan: SpawnPlan): number {
   const child = sys.spawn(plan);
   if (typeof child === 'number') throw new SysError('start', 'the shim', -child);
   const packet = new Uint8Array(16);
@@ -137,7 +158,7 @@ function spawnDetached(sys: Sys, plan: SpawnPlan): void {
   viewOf(poll).setInt16(4, 1, true);
   check(sys.call(SYS.poll, poll, 1, 10_000), 'wait for', 'the shim');
   const count = sys.read(child.statusFd, packet, 0, packet.length);
-  if (count < packet.length) return;
+  if (count < packet.length) return child.pid;
   const view = viewOf(packet);
   throw new SysError('start shim', plan.steps[view.getInt32(4, true)]?.label ?? '', view.getInt32(8, true));
 }

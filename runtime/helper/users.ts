@@ -13,15 +13,17 @@ import { SYS } from '../../agent/sys/syscalls.ts';
 /** Root and the distribution's own users are never given away. */
 const LOWEST_UID = 65_536;
 const MAX_COUNT = 1 << 20;
+/** For the whole host, whatever the run root: user ids are the host's, and so are their limits on processes. */
+const DIRECTORY = '/run/tskata/uids';
 
 /** Takes the lowest free id of [first, first + count). ResourceExhausted when all are in use. */
-export function claimUser(sys: Sys, directory: string, first: number, count: number): number {
+export function claimUser(sys: Sys, first: number, count: number): number {
   if (first < LOWEST_UID || count < 1 || count > MAX_COUNT || first + count > 2 ** 32 - 2) {
     throw new TskataError(Code.InvalidArgument, `claim user: range ${first}+${count} is not within bounds`);
   }
-  mkdirAll(sys, directory, 0o700);
+  mkdirAll(sys, DIRECTORY, 0o700);
   for (let uid = first; uid < first + count; uid++) {
-    const path = `${directory}/${uid}`;
+    const path = `${DIRECTORY}/${uid}`;
     const fd = open(sys, path, O.RDWR | O.CREAT | O.NOFOLLOW, 0o600);
     const result = sys.call(SYS.flock, fd, LOCK.EX | LOCK.NB);
     // The descriptor stays open, close-on-exec, for the life of this process.

@@ -7,6 +7,7 @@ import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import { listArchive, namesOfSource, withPlainArchive } from './archive.ts';
 import { checkPlatform, decodeImageDocument, type ImageConfig } from './config.ts';
 import type { Digest } from './digest.ts';
+import { findDamage } from './erofs/inspect.ts';
 import { type Fetched, type FetchOptions, fetchFromArchive, fetchFromRegistry } from './fetch.ts';
 import { CONVERTER_VERSION, convertLayers, LAYER_TYPE } from './layer/convert.ts';
 import { DEFAULT_LIMITS, type ImageLimits } from './limits.ts';
@@ -178,6 +179,7 @@ export class ImageStore {
     try {
       const keys = (await this.#hasBlocks(image)) ? image.blocks.keys : await this.#convert(image, onProgress);
       const layers = keys.map((key) => this.paths.layer(key));
+      await refuseDamaged(image, layers);
       return { id: image.id, layers, layerType: LAYER_TYPE, config: image.config, release };
     } catch (error) {
       await release();
@@ -287,6 +289,18 @@ export class ImageStore {
     const release = await takeLease(this.paths.locks);
     await withLock(this.paths.locks, PRUNE_LOCK, PRUNE_DEADLINE_MS, async () => {});
     return release;
+  }
+}
+
+/** A guest would only say that a file system is not one, without the name of the file. */
+async function refuseDamaged(image: ImageRecord, layers: readonly string[]): Promise<void> {
+  for (const path of layers) {
+    const damage = await findDamage(path);
+    if (damage === undefined) continue;
+    throw new TskataError(
+      Code.DataLoss,
+      `use image ${image.id} - its layer ${path} is damaged: ${damage} - remove this file, and the next run makes it again`,
+    );
   }
 }
 

@@ -116,7 +116,7 @@ function cut(text: string, at: number): [string, string | undefined] {
 }
 
 function shown(text: string): string {
-  return text.slice(0, 100).replace(/[^ -~]/g, '?');
+  return text.slice(0, 100).replace(/\p{C}/gu, '?');
 }
 
 function refused(text: string, fact: string): TskataError {

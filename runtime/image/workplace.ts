@@ -20,10 +20,14 @@ export async function withWorkplace<T>(paths: StorePaths, work: (directory: stri
   }
 }
 
+/** A program that a killed job had started may still write for a moment. */
+const SWEEP_RETRIES = { maxRetries: 10, retryDelay: 50 };
+
 /** Removes what jobs of dead processes left. */
 export async function sweepWorkplaces(paths: StorePaths): Promise<void> {
   for (const name of await readdir(paths.temporary)) {
-    if (!isTagAlive(tagOf(name))) await rm(join(paths.temporary, name), { recursive: true, force: true });
+    if (isTagAlive(tagOf(name))) continue;
+    await rm(join(paths.temporary, name), { recursive: true, force: true, ...SWEEP_RETRIES });
   }
   for (const directory of [paths.blobs, paths.layers, paths.images, paths.names, paths.scratch, paths.locks]) {
     for (const name of await readdir(directory)) {

@@ -5,9 +5,8 @@
 import type { NetworkConfig } from '../../agent/protocol/generated/agent.ts';
 import type { Init } from '../../agent/protocol/message.ts';
 
-/** Link between guest and passt. Locally administered; nobody else is on that link. */
+/** Locally administered; nobody else is on that link. */
 export const GUEST_MAC = '02:74:73:6b:00:01';
-export const GATEWAY_MAC = '02:74:73:6b:00:02';
 
 /** Nothing below IP cuts packets, so they are as large as IPv4 allows in whole words. */
 export const MTU = 65_520;
@@ -15,15 +14,18 @@ export const MTU = 65_520;
 const INTERFACE = 'eth0';
 
 /** One family's addresses, without prefix length but where it is named. */
-export interface FamilyAddresses {
+interface FamilyAddresses {
+  readonly network: string;
   readonly guest: string;
   readonly prefix: number;
   readonly gateway: string;
-  /** An address that passt maps to a resolver which the guest cannot reach by its own. */
+  /** An address that is mapped to a resolver which the guest cannot reach by its own. */
   readonly resolver: string;
 }
 
-export const INET4: FamilyAddresses = {
+export const INET4: FamilyAddresses & { readonly mask: string } = {
+  network: '10.0.2.0',
+  mask: '255.255.255.0',
   guest: '10.0.2.15',
   prefix: 24,
   gateway: '10.0.2.2',
@@ -31,6 +33,7 @@ export const INET4: FamilyAddresses = {
 };
 
 export const INET6: FamilyAddresses = {
+  network: 'fd74:736b:6174:61::',
   guest: 'fd74:736b:6174:61::15',
   prefix: 64,
   gateway: 'fd74:736b:6174:61::2',

@@ -1,7 +1,7 @@
 /**
  * Where a guest on the user-mode network may go by default: wherever the host could, but not to the host itself and not
  * to link-local services, of which a cloud's metadata service hands out the host's credentials. The native helper
- * enforces it in the kernel, outside of passt.
+ * enforces it in the kernel, outside of the program whose sockets they are.
  */
 import { networkInterfaces } from 'node:os';
 

@@ -1,6 +1,6 @@
 /**
- * The networks of sandboxes: none, or user-mode by passt, and published ports with either. Opened before the machine
- * boots, so that a taken port or a missing program costs no boot.
+ * The networks of sandboxes: none, user-mode, or a pod's namespace, and published ports with each. Opened before
+ * the machine boots, so that a taken port or a missing program costs no boot.
  */
 import { access, constants } from 'node:fs/promises';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
@@ -10,14 +10,15 @@ import { programFiles } from '../helper-client/libraries.ts';
 import type { Logger } from '../host/log.ts';
 import type { NetworkOptions } from '../sandbox/config.ts';
 import type { DialGuest, NetworkProvider, OpenNetwork } from '../sandbox/network.ts';
+import type { NicConfig } from '../vm/vm.ts';
 import { type Families, GUEST_MAC, guestAddresses, guestNetwork, INET4, INET6 } from './addressing.ts';
 import { egressPolicy } from './egress-policy.ts';
 import { hostFamilies } from './host-routes.ts';
-import { PASST, passtRequest } from './passt.ts';
+import { PodNetwork } from './pod-network.ts';
 import { PublishedPorts } from './publish.ts';
 import { chooseResolvers, type Resolvers } from './resolvers.ts';
+import { USERNET, usernetRequest, writeResolverFile } from './usernet.ts';
 
-const PASST_PATHS = ['/usr/bin/passt', '/usr/local/bin/passt', '/usr/sbin/passt'];
 const SPAWN_TIMEOUT_MS = 20_000;
 const CALL_TIMEOUT_MS = 5_000;
 const SIGKILL = 9;
@@ -26,12 +27,16 @@ const SIGKILL = 9;
 export interface NetworkProviderParts {
   /** The sandbox's keeper, running. */
   readonly keeper: () => Promise<Keeper>;
-  /** Range of user ids; passt gets one of its own. */
+  /** The program of the user-mode network. */
+  readonly program: string;
+  /** Range of user ids; that program gets one of its own. */
   readonly users: { readonly first: number; readonly count: number };
   /** Directory for kept library lists, writable for root only. */
   readonly cacheDirectory: string;
   /** Ranges in CIDR form that guests may reach beyond the default. */
   readonly allowedDestinations: readonly string[];
+  /** Gives back what a killed keeper left in the namespace of this path. */
+  readonly releaseNetwork: (path: string) => Promise<void>;
   readonly log: Logger;
 }
 
@@ -45,16 +50,17 @@ async function openNetwork(parts: NetworkProviderParts, options: NetworkOptions)
   try {
     const ports = await PublishedPorts.open(options.publish);
     scope.add(() => ports.close());
+    if (options.mode === 'netns') return await podNetwork(parts, options.path ?? '', ports, scope);
     const user = options.mode === 'user' ? await openUserNetwork(parts, options, scope) : undefined;
     const families = user?.families ?? { inet4: false, inet6: false };
     return {
-      ...(user === undefined ? {} : { nic: user.nic }),
+      nics: user === undefined ? [] : [user.nic],
       config: user === undefined ? {} : guestNetwork(families),
       addresses: guestAddresses(families),
       nameServers: user?.resolvers.guest ?? [],
-      connect: async (dial) => {
+      connect: async ({ dial }) => {
         user?.requireAlive();
-        ports.start((port) => dialPort(dial, port, families));
+        ports.start((port) => dialPort(dial, port, guestAddresses(families)));
       },
       close: async () => {
         await scope.close();
@@ -66,10 +72,36 @@ async function openNetwork(parts: NetworkProviderParts, options: NetworkOptions)
   }
 }
 
+async function podNetwork(
+  parts: NetworkProviderParts,
+  path: string,
+  ports: PublishedPorts,
+  scope: Scope,
+): Promise<OpenNetwork> {
+  const { releaseNetwork: release, log } = parts;
+  const pod = await PodNetwork.open({ keeper: await parts.keeper(), path, release, log }, scope);
+  return {
+    nics: pod.nics,
+    config: pod.config,
+    addresses: pod.addresses,
+    // Those of the pod come as a mounted file.
+    nameServers: [],
+    connect: (guest) => {
+      pod.connect(guest);
+      ports.start((port) => dialPort(guest.dial, port, pod.addresses));
+      return Promise.resolve();
+    },
+    close: async () => {
+      await scope.close();
+    },
+  };
+}
+
 /** A server may listen on the loopback address alone, or on the outer one alone. */
-async function dialPort(dial: DialGuest, port: number, families: Families): ReturnType<DialGuest> {
-  const hosts = ['127.0.0.1', ...(families.inet4 ? [INET4.guest] : []), '[::1]'];
-  if (families.inet6) hosts.push(`[${INET6.guest}]`);
+async function dialPort(dial: DialGuest, port: number, addresses: readonly string[]): ReturnType<DialGuest> {
+  const four = addresses.filter((address) => !address.includes(':'));
+  const six = addresses.filter((address) => address.includes(':'));
+  const hosts = ['127.0.0.1', ...four, ...['::1', ...six].map((address) => `[${address}]`)];
   let refusal: unknown;
   for (const host of hosts) {
     try {
@@ -82,10 +114,10 @@ async function dialPort(dial: DialGuest, port: number, families: Families): Retu
 }
 
 interface UserNetwork {
-  readonly nic: NonNullable<OpenNetwork['nic']>;
+  readonly nic: NicConfig;
   readonly families: Families;
   readonly resolvers: Resolvers;
-  /** Throws when passt has ended: it says nothing when it is ready, so one that failed at its start shows here. */
+  /** Throws when the program has ended: it says nothing when it is ready, so one that failed at its start shows here. */
   requireAlive(): void;
 }
 
@@ -101,59 +133,53 @@ async function openUserNetwork(
       'open the user network: this host has no default route - give it one, or use --network none',
     );
   }
-  const executable = await findPasst();
+  const executable = await requireProgram(parts.program);
   const resolvers = await chooseResolvers(options.nameServers, families);
-  // Passt replaces itself by the variant for the CPU, when that is installed.
-  const variant = `${executable}.avx2`;
-  const programs = (await isExecutable(variant)) ? [executable, variant] : [executable];
-  const [files, keeper] = await Promise.all([programFiles(programs, parts.cacheDirectory), parts.keeper()]);
+  const { forwarded } = resolvers;
+  const resolverFile = forwarded === undefined ? undefined : await writeResolverFile(parts.cacheDirectory, forwarded);
+  const [files, keeper] = await Promise.all([programFiles([executable], parts.cacheDirectory), parts.keeper()]);
   const { uid } = await keeper.call.claimUser(parts.users, { timeoutMs: CALL_TIMEOUT_MS });
   const policy = egressPolicy(parts.allowedDestinations, resolvers.host);
-  const request = passtRequest({ executable, files, uid, families, forwarded: resolvers.forwarded, policy });
+  const request = usernetRequest({ executable, files, uid, families, resolverFile, policy });
   await keeper.call.spawn(request, { timeoutMs: SPAWN_TIMEOUT_MS });
   let closing = false;
   let status: number | undefined;
-  const ended = keeper.call.wait({ name: PASST }, { timeoutMs: 0 }).then(
+  const ended = keeper.call.wait({ name: USERNET }, { timeoutMs: 0 }).then(
     ({ exitStatus }) => {
       status = exitStatus;
       if (!closing) parts.log.warn('the user network ended', { exitStatus });
     },
-    // The keeper is gone, and passt with it.
+    // The keeper is gone, and the program with it.
     () => undefined,
   );
   scope.add(async () => {
     closing = true;
-    await keeper.call.signal({ name: PASST, signal: SIGKILL }, { timeoutMs: CALL_TIMEOUT_MS }).catch(() => undefined);
+    await keeper.call.signal({ name: USERNET, signal: SIGKILL }, { timeoutMs: CALL_TIMEOUT_MS }).catch(() => undefined);
     await ended;
   });
   const { guest: address, gateway } = families.inet4 ? INET4 : INET6;
   return {
-    nic: { mac: GUEST_MAC, backend: { type: 'passt', address, gateway, dns: resolvers.guest } },
+    nic: { mac: GUEST_MAC, backend: { type: 'user', address, gateway, dns: resolvers.guest } },
     families,
     resolvers,
     requireAlive: () => {
       if (status === undefined) return;
       throw new TskataError(
         Code.Unavailable,
-        `open the user network: passt ended with status ${status} - see the shim's log`,
+        `open the user network: its program ended with status ${status} - see the shim's log`,
       );
     },
   };
 }
 
-async function findPasst(): Promise<string> {
-  for (const path of PASST_PATHS) if (await isExecutable(path)) return path;
-  throw new TskataError(
-    Code.FailedPrecondition,
-    'open the user network: passt is not installed - install the package passt, or use --network none',
-  );
-}
-
-async function isExecutable(path: string): Promise<boolean> {
+async function requireProgram(path: string): Promise<string> {
   try {
     await access(path, constants.X_OK);
-    return true;
+    return path;
   } catch {
-    return false;
+    throw new TskataError(
+      Code.FailedPrecondition,
+      `open the user network: its program ${path} is missing - build and install tskata again, or use --network none`,
+    );
   }
 }

@@ -1,29 +1,17 @@
 /**
  * Ports of the host that lead into the guest: listeners of this process, each connection carried over a stream of the
- * agent. QEMU and passt bind nothing. A full reader stops its writer on either side, and each side can end alone.
+ * agent. QEMU and the user-mode network bind nothing.
  */
 import { once } from 'node:events';
-import { createServer, type Server, type Socket } from 'node:net';
+import { createServer, type Server } from 'node:net';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import type { PublishedPort } from '../sandbox/config.ts';
-import type { GuestStream } from '../sandbox/guest.ts';
-
-/** Connections of one sandbox; more are reset. Each costs two descriptors and a stream of the agent's. */
-const MAX_CONNECTIONS = 1024;
-/** Connections that came before the guest was up and wait for it. */
-const MAX_WAITING = 64;
-/** Silence after which a peer that vanished is looked for. */
-const KEEP_ALIVE_MS = 60_000;
-
-/** Opens a stream to a TCP port of the guest. Rejects when nobody listens there. */
-export type DialPort = (containerPort: number) => Promise<GuestStream>;
+import { CARRIED, Connections, type Dial } from './connections.ts';
 
 /** Published ports of one sandbox. */
 export class PublishedPorts {
   readonly #servers: Server[] = [];
-  readonly #connections = new Set<Socket>();
-  #waiting: (() => void)[] = [];
-  #dial: DialPort | undefined;
+  readonly #connections = new Connections<number>();
 
   /** Binds all ports or none. Throws AlreadyExists for one that is taken, naming it. */
   static async open(ports: readonly PublishedPort[]): Promise<PublishedPorts> {
@@ -47,28 +35,24 @@ export class PublishedPorts {
 
   /** Connections under way. */
   get connections(): number {
-    return this.#connections.size;
+    return this.#connections.count;
   }
 
-  /** The guest is up: connections are passed on from now, first those that wait. */
-  start(dial: DialPort): void {
-    this.#dial = dial;
-    for (const begin of this.#waiting.splice(0)) begin();
+  /** The guest is up: connections are passed on from now, to the TCP port of the guest. */
+  start(dial: Dial<number>): void {
+    this.#connections.start(dial);
   }
 
   /** Ends listeners and connections. Idempotent. */
   async close(): Promise<void> {
-    this.#waiting = [];
-    for (const socket of this.#connections) socket.destroy();
+    this.#connections.close();
     await Promise.all(
       this.#servers.map((server) => new Promise<void>((resolve) => void server.close(() => resolve()))),
     );
   }
 
   async #listen(port: PublishedPort): Promise<void> {
-    const server = createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true }, (socket) => {
-      this.#accept(socket, port.containerPort);
-    });
+    const server = createServer(CARRIED, (socket) => this.#connections.accept(socket, port.containerPort));
     const ready = once(server, 'listening');
     // Without an address: all, of both families where the host has both.
     server.listen({ port: port.hostPort, ...(port.hostIp === '' ? {} : { host: port.hostIp }), exclusive: true });
@@ -82,74 +66,6 @@ export class PublishedPorts {
     });
     this.#servers.push(server);
   }
-
-  #accept(socket: Socket, containerPort: number): void {
-    const waits = this.#dial === undefined;
-    if (this.#connections.size >= MAX_CONNECTIONS || (waits && this.#waiting.length >= MAX_WAITING)) {
-      socket.resetAndDestroy();
-      return;
-    }
-    this.#connections.add(socket);
-    socket.on('error', () => {});
-    socket.once('close', () => this.#connections.delete(socket));
-    socket.setKeepAlive(true, KEEP_ALIVE_MS);
-    if (waits) this.#waiting.push(() => void this.#carry(socket, containerPort));
-    else void this.#carry(socket, containerPort);
-  }
-
-  /** Never rejects: whatever goes wrong ends this one connection. */
-  async #carry(socket: Socket, containerPort: number): Promise<void> {
-    if (socket.destroyed || this.#dial === undefined) return;
-    let stream: GuestStream;
-    try {
-      stream = await this.#dial(containerPort);
-    } catch {
-      // As a refused connection looks to a client whose connection was accepted before.
-      socket.resetAndDestroy();
-      return;
-    }
-    socket.once('close', () => stream.abort());
-    if (socket.destroyed) {
-      stream.abort();
-      return;
-    }
-    try {
-      await Promise.all([toGuest(socket, stream), toHost(stream, socket)]);
-    } catch {
-      stream.abort();
-      socket.resetAndDestroy();
-    }
-  }
-}
-
-async function toGuest(socket: Socket, stream: GuestStream): Promise<void> {
-  // The iterator must not destroy the socket at its end: the other direction may go on.
-  for await (const chunk of socket.iterator({ destroyOnReturn: false })) await stream.write(chunk as Uint8Array);
-  stream.end();
-}
-
-async function toHost(stream: GuestStream, socket: Socket): Promise<void> {
-  for await (const chunk of stream) {
-    if (!socket.write(chunk)) await drained(socket);
-  }
-  socket.end();
-}
-
-/** Resolves when the socket takes more; rejects when it never will. */
-function drained(socket: Socket): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const onDrain = (): void => {
-      socket.off('close', onClose);
-      resolve();
-    };
-    const onClose = (): void => {
-      socket.off('drain', onDrain);
-      reject(new TskataError(Code.Unavailable, 'write to the client: it is gone'));
-    };
-    socket.once('drain', onDrain);
-    socket.once('close', onClose);
-    if (socket.destroyed) onClose();
-  });
 }
 
 function listenError(port: PublishedPort, caught: unknown): TskataError {

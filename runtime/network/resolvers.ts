@@ -9,13 +9,13 @@ const RESOLVED_CONF = '/run/systemd/resolve/resolv.conf';
 /** As many as a resolver library reads. */
 const MAX_RESOLVERS = 3;
 
-/** What guest and passt are told. */
+/** What the guest and its network are told. */
 export interface Resolvers {
   /** For the guest's /etc/resolv.conf. */
   readonly guest: readonly string[];
   /** Addresses of the host's side whose port 53 the guest may reach even if they are the host's own. */
   readonly host: readonly string[];
-  /** A resolver that only passt can reach: it maps the guest's `resolver` address to it. */
+  /** A resolver that only the host can reach: the guest's `resolver` address is mapped to it. */
   readonly forwarded?: string;
 }
 

@@ -27,5 +27,8 @@ export const NAME = 'io.tskata.name';
 export const STOP_SIGNAL = 'io.tskata.stop-signal';
 export const STOP_TIMEOUT = 'io.tskata.stop-timeout';
 
+/** What the administrator can let a pod set: sizes within bounds, never a program, a path or a network. */
+export const TENANT_ANNOTATIONS: readonly string[] = [SANDBOX_MEMORY, SANDBOX_VCPUS];
+
 /** What a person writes with --annotation must stay out of this name space. */
 export const RESERVED_PREFIX = 'io.tskata.';

@@ -7,7 +7,7 @@ import type { TrialResult } from './kvm-trial.ts';
 
 /** What was found about KVM. */
 export interface KvmFacts {
-  /** TSKATA_ACCEL, "kvm" or "tcg". */
+  /** What the configuration or TSKATA_ACCEL asks for. */
   readonly override: 'kvm' | 'tcg' | undefined;
   /** State of /dev/kvm. */
   readonly device: 'usable' | 'missing' | 'forbidden';
@@ -24,7 +24,10 @@ export interface KvmFacts {
 /** Decides. */
 export function chooseAccelerator(facts: KvmFacts): AcceleratorChoice {
   if (facts.override !== undefined) {
-    return { name: facts.override, reason: `${nameOf(facts.override)}, because TSKATA_ACCEL asks for it` };
+    return {
+      name: facts.override,
+      reason: `${nameOf(facts.override)}, because the configuration or TSKATA_ACCEL asks for it`,
+    };
   }
   if (facts.trial?.ran === true) {
     return { name: 'kvm', reason: `KVM: a test guest ran under it (${facts.trial.elapsedMs} ms)` };
@@ -74,8 +77,14 @@ function moduleStep(facts: KvmFacts): DecisionStep {
     return { name, good: true, fact: `${facts.module} is loaded` };
   }
   if (facts.device === 'usable') return { name, good: true, fact: 'KVM is built in or provided otherwise' };
-  const wanted = facts.cpuFlag === 'svm' ? 'kvm_amd' : 'kvm_intel';
-  return { name, good: false, fact: 'neither kvm_intel nor kvm_amd is loaded', cure: `modprobe ${wanted}` };
+  const fact = 'neither kvm_intel nor kvm_amd is loaded';
+  // The kernel hides vmx where the firmware forbids it, but not svm: that only shows when the module is loaded.
+  const cures = {
+    svm: 'modprobe kvm_amd; if that is refused, turn on SVM in the firmware set-up (BIOS)',
+    vmx: 'modprobe kvm_intel',
+  };
+  const cure = facts.cpuFlag === undefined ? 'see the step above: a module cannot help' : cures[facts.cpuFlag];
+  return { name, good: false, fact, cure };
 }
 
 function deviceStep(facts: KvmFacts): DecisionStep {
@@ -84,10 +93,16 @@ function deviceStep(facts: KvmFacts): DecisionStep {
     case 'usable':
       return { name, good: true, fact: 'it opens for reading and writing' };
     case 'missing':
-      return { name, good: false, fact: 'it does not exist', cure: 'load the KVM module of your CPU' };
+      return { name, good: false, fact: 'it does not exist', cure: missingCure(facts) };
     case 'forbidden':
       return { name, good: false, fact: 'it may not be opened', cure: 'run as root, or join the group of /dev/kvm' };
   }
+}
+
+function missingCure(facts: KvmFacts): string {
+  const loaded = facts.module === 'kvm_intel' || facts.module === 'kvm_amd';
+  if (loaded) return 'the module is there, so this is a container without the device: give it /dev/kvm';
+  return 'see the steps above: the module makes it';
 }
 
 function trialStep(facts: KvmFacts): DecisionStep {

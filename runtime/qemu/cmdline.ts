@@ -3,8 +3,9 @@
  * It only puts together what machine.ts, devices.ts and kernel-params.ts say. Golden tests hold its output.
  */
 
+import assert from 'node:assert/strict';
 import type { ChildDescriptor } from '../vm/process-host.ts';
-import type { VmConfig } from '../vm/vm.ts';
+import type { NicConfig, VmConfig } from '../vm/vm.ts';
 import * as devices from './devices.ts';
 import { kernelLine } from './kernel-params.ts';
 import { machineArgv } from './machine.ts';
@@ -26,6 +27,10 @@ export interface CommandLineInput {
   readonly hostTscKhz: number | undefined;
   /** Which disk paths are block devices of the host. */
   readonly hostDevices: ReadonlySet<string>;
+  /** The kernel moves the packets of a tap (vhost). */
+  readonly vhostNet: boolean;
+  /** Address of the machine, for a profile whose agent is reached over vsock. */
+  readonly vsockCid?: number;
   /** The machine continues from a saved state: guest memory is a file, device state comes by this descriptor. */
   readonly restoreFrom?: { readonly deviceState: string };
 }
@@ -54,16 +59,14 @@ export function composeCommandLine(input: CommandLineInput): CommandLine {
   const fds = new DescriptorList();
   const layout = layoutOf(profile);
   const qmpFd = fds.add({ kind: 'inherited', name: 'qmp' });
-  const serialFds = {
-    control: fds.add({ kind: 'inherited', name: 'control' }),
-    bytes: fds.add({ kind: 'inherited', name: 'bytes' }),
-    console: fds.add({ kind: 'inherited', name: 'console' }),
-  };
+  const consoleFd = fds.add({ kind: 'inherited', name: 'console' });
+  const agent = agentParts(profile, input.vsockCid, fds);
   const helperFd = fds.add({ kind: 'pair', name: 'qmp-fd' });
   const parts: Part[] = [
     devices.memory(config.memoryMib, input.restoreFrom === undefined ? undefined : JAIL_MEMORY),
     ...(layout === 'bridge' ? [devices.slotsBridge()] : []),
-    ...devices.serial(serialFds),
+    ...devices.serialConsole(consoleFd),
+    ...agent,
     ...devices.rng(),
     ...devices.balloon(layout),
     ...devices.panicNotifier(),
@@ -77,7 +80,9 @@ export function composeCommandLine(input: CommandLineInput): CommandLine {
   config.shares.forEach((share, index) => {
     parts.push(...devices.share(layout, index, share.tag, socketPath(index)));
   });
-  if (config.nic !== undefined) parts.push(...nicParts(layout, config.nic, fds));
+  config.nics.forEach((nic, index) => {
+    parts.push(netdevPart(index, nic, input.vhostNet, fds), devices.nicDevice(layout, index, nic.mac));
+  });
   const restore = restoreParts(input.restoreFrom, fds);
   const args = [
     ...machineArgv(profile, config),
@@ -128,9 +133,19 @@ function monitor(id: string, fd: number): string[] {
   return ['-chardev', `socket,id=${id},fd=${fd}`, '-mon', `chardev=${id},mode=control`];
 }
 
-function nicParts(layout: Layout, nic: NonNullable<VmConfig['nic']>, fds: DescriptorList): Part[] {
-  if (nic.backend.type === 'passt') return devices.streamNic(layout, nic.mac, fds.add({ kind: 'pair', name: 'passt' }));
-  return devices.tapNic(layout, nic.mac, fds.add({ kind: 'tap', name: nic.backend.tap }), undefined);
+function agentParts(profile: MachineProfile, vsockCid: number | undefined, fds: DescriptorList): Part[] {
+  if (profile.agentTransport === 'serial') {
+    const control = fds.add({ kind: 'inherited', name: 'control' });
+    return devices.agentPorts({ control, bytes: fds.add({ kind: 'inherited', name: 'bytes' }) });
+  }
+  assert(vsockCid !== undefined, `machine profile ${profile.name}: no vsock address was claimed`);
+  return [devices.vsock(vsockCid, fds.add({ kind: 'vhost-vsock' }))];
+}
+
+function netdevPart(index: number, nic: NicConfig, vhostNet: boolean, fds: DescriptorList): Part {
+  if (nic.backend.type === 'user') return devices.streamNetdev(index, fds.add({ kind: 'pair', name: 'usernet' }));
+  const tap = fds.add({ kind: 'tap', name: nic.backend.tap });
+  return devices.tapNetdev(index, tap, vhostNet ? fds.add({ kind: 'vhost-net' }) : undefined);
 }
 
 function restoreParts(

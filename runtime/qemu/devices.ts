@@ -46,21 +46,26 @@ export function slotsBridge(): Part {
   };
 }
 
-/** Descriptors of the sockets that carry the agent's two ports and the console. */
-export interface SerialDescriptors {
-  readonly control: number;
-  readonly bytes: number;
-  readonly console: number;
-}
-
-/** One virtio-serial controller: hvc0 and the agent's two ports. Port 0 is the console's by the specification. */
-export function serial(fds: SerialDescriptors): Part[] {
+/** One virtio-serial controller with hvc0. Port 0 is the console's by the specification. */
+export function serialConsole(fd: number): Part[] {
   return [
-    { kind: 'inherited-socket', id: 'console', fd: fds.console },
-    { kind: 'inherited-socket', id: 'control', fd: fds.control },
-    { kind: 'inherited-socket', id: 'bytes', fd: fds.bytes },
+    { kind: 'inherited-socket', id: 'console', fd },
     virtio('virtio-serial', 'serial', onRootBus(ROOT_BUS.agent), { max_ports: 4 }),
     { kind: 'device', value: { driver: 'virtconsole', id: 'console', chardev: 'console', bus: 'serial.0', nr: 0 } },
+  ];
+}
+
+/** Descriptors of the sockets that carry the agent's two ports. */
+export interface AgentDescriptors {
+  readonly control: number;
+  readonly bytes: number;
+}
+
+/** The agent's two ports, on the controller of the console. */
+export function agentPorts(fds: AgentDescriptors): Part[] {
+  return [
+    { kind: 'inherited-socket', id: 'control', fd: fds.control },
+    { kind: 'inherited-socket', id: 'bytes', fd: fds.bytes },
     {
       kind: 'device',
       value: {
@@ -77,6 +82,14 @@ export function serial(fds: SerialDescriptors): Part[] {
       value: { driver: 'virtserialport', id: 'bytes', chardev: 'bytes', bus: 'serial.0', nr: 2, name: BYTES_PORT },
     },
   ];
+}
+
+/**
+ * Vsock by the host's kernel, the other way to the agent. `fd`: an opened /dev/vhost-vsock that has the address already,
+ * which is why nobody else can get it.
+ */
+export function vsock(cid: number, fd: number): Part {
+  return virtio('vhost-vsock', 'vsock', onRootBus(ROOT_BUS.vsock), { 'guest-cid': cid, vhostfd: String(fd) });
 }
 
 /** Random bytes of the host. The limit keeps a guest from draining the host's CPU: 16 KiB a second. */
@@ -161,21 +174,31 @@ export function share(layout: Layout, index: number, tag: string, socket: string
   ];
 }
 
-/** The network card on the stream socket of passt. */
-export function streamNic(layout: Layout, mac: string, fd: number): Part[] {
+/** Id of the n-th network card's back end. */
+export function netdevId(index: number): string {
+  return `net${index}`;
+}
+
+/** Id of the n-th network card. */
+export function nicId(index: number): string {
+  return `nic${index}`;
+}
+
+/** The stream socket of the user-mode network as a back end. */
+export function streamNetdev(index: number, fd: number): Part {
   const addr = { type: 'fd', str: String(fd) };
-  return [{ kind: 'netdev', value: { type: 'stream', id: 'net', server: false, addr } }, nicDevice(layout, mac)];
+  return { kind: 'netdev', value: { type: 'stream', id: netdevId(index), server: false, addr } };
 }
 
-/** The network card on an opened tap. `vhostFd`: an opened /dev/vhost-net, for packets without a trip through QEMU. */
-export function tapNic(layout: Layout, mac: string, fd: number, vhostFd: number | undefined): Part[] {
+/** An opened tap as a back end. `vhostFd`: an opened /dev/vhost-net, for packets without a trip through QEMU. */
+export function tapNetdev(index: number, fd: number, vhostFd: number | undefined): Part {
   const vhost = vhostFd === undefined ? { vhost: false } : { vhost: true, vhostfd: String(vhostFd) };
-  return [{ kind: 'netdev', value: { type: 'tap', id: 'net', fd: String(fd), ...vhost } }, nicDevice(layout, mac)];
+  return { kind: 'netdev', value: { type: 'tap', id: netdevId(index), fd: String(fd), ...vhost } };
 }
 
-/** No boot ROM: the guest never boots from the network, and loading one costs time. */
-function nicDevice(layout: Layout, mac: string): Part {
-  return virtio('virtio-net', 'nic', nicPlace(layout), { netdev: 'net', mac, romfile: '' });
+/** A network card on its back end. No boot ROM: the guest never boots from the network, and loading one costs time. */
+export function nicDevice(layout: Layout, index: number, mac: string): Part {
+  return virtio('virtio-net', nicId(index), nicPlace(layout, index), { netdev: netdevId(index), mac, romfile: '' });
 }
 
 /** A virtio device. Legacy is off everywhere: the guest kernel has no driver for it. */

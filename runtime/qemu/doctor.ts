@@ -11,6 +11,7 @@ import { chooseAccelerator, type DecisionStep, explainAccelerator } from './acce
 import type { AcceleratorChoice } from './host-facts.ts';
 import { examineKvm } from './probe.ts';
 import { findQemu, findVirtiofsd } from './programs.ts';
+import { isVhostUsable, VHOST_NET } from './vhost.ts';
 
 /** One finding. */
 export interface Check {
@@ -47,7 +48,6 @@ const VERSION_TIMEOUT_MS = 10_000;
 
 /** Programs beside QEMU: how each says its version, and what it is for. */
 const TOOLS = [
-  { name: 'passt', args: ['--version'], package: 'passt', use: 'the network of containers' },
   { name: 'skopeo', args: ['--version'], package: 'skopeo', use: 'pulling images' },
   { name: 'qemu-img', args: ['--version'], package: 'qemu-utils', use: 'the writable disk' },
   { name: 'mkfs.ext4', args: ['-V'], package: 'e2fsprogs', use: 'the writable disk' },
@@ -55,16 +55,20 @@ const TOOLS = [
 
 /** Examines everything. Never rejects for what is missing. */
 export async function examineHost(options: DoctorOptions): Promise<Examination> {
-  await mkdir(path.join(options.runRoot, 'cache'), { recursive: true, mode: 0o700 });
+  await mkdir(path.join(options.runRoot, 'cache'), { recursive: true, mode: 0o700 }).catch(() => {
+    // Its own check says so.
+  });
   const machine = await machineChecks(options);
   const others = await Promise.all([
     virtiofsdCheck(options),
     ...TOOLS.map(toolCheck),
     ...guestFiles(options.programs).map(fileCheck),
-    vhostCheck('vhost-net', '/dev/vhost-net', 'networking through the kernel for tap devices', 'vhost_net'),
+    vhostCheck('vhost-net', VHOST_NET, 'networking through the kernel for tap devices', 'vhost_net'),
     vhostCheck('vhost-vsock', '/dev/vhost-vsock', 'the agent connection over vsock', 'vhost_vsock'),
     cgroupCheck(),
     spaceCheck('room for images', options.libRoot),
+    writableCheck('images and logs', options.libRoot, '--root'),
+    writableCheck('run state', options.runRoot, '--run-root'),
     memoryCheck(),
     rootCheck(),
     usersCheck(),
@@ -117,6 +121,7 @@ function guestFiles(programs: string): { name: string; file: string }[] {
     { name: 'guest kernel', file: path.join(programs, 'guest/vmlinux') },
     { name: 'guest initrd', file: path.join(programs, 'guest/initrd.img') },
     { name: 'native helper', file: path.join(programs, 'tskata-helper') },
+    { name: 'user network', file: path.join(programs, 'tskata-usernet') },
     { name: 'machine profiles', file: path.join(programs, 'qemu-configs/q35-tcg.json') },
   ];
 }
@@ -131,12 +136,8 @@ async function fileCheck({ name, file }: { name: string; file: string }): Promis
 }
 
 async function vhostCheck(name: string, device: string, use: string, module: string): Promise<Check> {
-  const there = await access(device).then(
-    () => true,
-    () => false,
-  );
-  if (there) return { name, state: 'ok', fact: device };
-  return { name, state: 'note', fact: `no ${device}; an option for ${use}`, cure: `modprobe ${module}` };
+  if (await isVhostUsable(device)) return { name, state: 'ok', fact: device };
+  return { name, state: 'note', fact: `${device} does not open; an option for ${use}`, cure: `modprobe ${module}` };
 }
 
 async function cgroupCheck(): Promise<Check> {
@@ -157,6 +158,24 @@ async function spaceCheck(name: string, directory: string): Promise<Check> {
   const fact = `${freeGib.toFixed(1)} GiB free for ${directory}`;
   if (freeGib >= MIN_LIB_FREE_GIB) return { name, state: 'ok', fact };
   return problem(name, fact, 'free some space, or name another place with --root');
+}
+
+/** What is not there yet is made where its nearest directory allows it. */
+async function writableCheck(name: string, directory: string, flag: string): Promise<Check> {
+  for (let place = directory; ; place = path.dirname(place)) {
+    try {
+      await access(place, constants.W_OK | constants.X_OK);
+      return {
+        name,
+        state: 'ok',
+        fact: place === directory ? `${directory} can be written` : `${directory} can be made`,
+      };
+    } catch (error) {
+      const { code = 'it cannot be used' } = error as NodeJS.ErrnoException;
+      if (code === 'ENOENT' && place !== '/') continue;
+      return problem(name, `${directory}: ${code}`, `name a directory that can be written with ${flag}`);
+    }
+  }
 }
 
 async function memoryCheck(): Promise<Check> {

@@ -13,6 +13,8 @@ export interface Cause {
 }
 
 const PANIC_WORDS = /Kernel panic - not syncing: (.{1,200})/;
+/** What the kernel says of the end of its process 1, which is the agent. */
+const INIT_DIED = 'Attempted to kill init!';
 const SIGNAL_BASE = 128;
 const KILL = 9;
 
@@ -40,7 +42,7 @@ export class Ending {
 
   /** QEMU's process has ended: settles. @param status exit code, or 128 + signal; -1 when nobody could see it. */
   exited(status: number): void {
-    const consoleTail = this.#console.tail();
+    const consoleTail = upToPanic(this.#console.tail());
     this.#settle({
       ...withPanic(this.#cause ?? causeOfStatus(status, this.#stderr), consoleTail),
       consoleTail,
@@ -72,7 +74,14 @@ function withPanic(cause: Cause, consoleTail: readonly string[]): Cause {
   if (cause.cause !== 'panicked' && cause.cause !== 'powered-off') return cause;
   const words = consoleTail.map((line) => PANIC_WORDS.exec(line)?.[1]).find((found) => found !== undefined);
   if (words === undefined) return cause;
-  return { cause: 'panicked', message: `the guest kernel panicked: ${words}` };
+  const who = words.startsWith(INIT_DIED) ? 'the agent (PID 1 of the guest) died' : 'the guest kernel panicked';
+  return { cause: 'panicked', message: `${who}: ${words}` };
+}
+
+/** What follows a panic is the kernel's own call trace: it would push out what led to it. */
+function upToPanic(consoleTail: string[]): string[] {
+  const at = consoleTail.findIndex((line) => PANIC_WORDS.test(line));
+  return at === -1 ? consoleTail : consoleTail.slice(0, at + 1);
 }
 
 function causeOfStatus(status: number, stderr: LineTail): Cause {

@@ -1,18 +1,18 @@
 /**
- * Plugs disks and shares into a running machine and out of it, each with its undo when a step fails. It knows the parts
+ * Plugs disks, shares and network cards into a running machine and out of it, each with its undo when a step fails. It knows the parts
  * and the slots; the guest's half (finding, mounting) is the agent's.
  */
 import { stat } from 'node:fs/promises';
 import type { Clock } from '../../agent/protocol/channel.ts';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import type { ProcessHost } from '../vm/process-host.ts';
-import type { DiskConfig, ShareConfig, VmConfig } from '../vm/vm.ts';
+import type { DiskConfig, NicConfig, ShareConfig, VmConfig } from '../vm/vm.ts';
 import { diskPart, fdsetOf, socketPath } from './cmdline.ts';
-import { disk, diskId, share } from './devices.ts';
+import { disk, diskId, netdevId, nicDevice, nicId, share } from './devices.ts';
 import { type Part, partToQmp, partToUndo } from './parts.ts';
 import type { QmpClient } from './qmp/client.ts';
 import { own, type QmpObject } from './qmp/decoder.ts';
-import { diskPlace, type Layout, pathOf, sharePlace } from './slots.ts';
+import { diskPlace, type Layout, nicPlace, pathOf, sharePlace } from './slots.ts';
 import type { ShareDaemons } from './virtiofsd.ts';
 
 /** The guest lets a device go within milliseconds, or never. */
@@ -26,6 +26,8 @@ export interface HotplugResources {
   readonly host: ProcessHost;
   readonly shares: ShareDaemons;
   readonly clock: Clock;
+  /** The kernel moves the packets of taps (vhost). */
+  readonly vhostNet: boolean;
 }
 
 /** The slots of one machine and what is in them. */
@@ -35,6 +37,8 @@ export class Hotplug {
   readonly #tags: Set<string>;
   readonly #leaving = new Map<string, () => void>();
   #shareCount: number;
+  /** Hardware addresses by the card's number. */
+  readonly #nics: Map<number, string>;
 
   constructor(machine: HotplugResources & { readonly hostDevices: ReadonlySet<string> }) {
     this.#machine = machine;
@@ -43,6 +47,7 @@ export class Hotplug {
     );
     this.#tags = new Set(machine.config.shares.map((one) => one.tag));
     this.#shareCount = machine.config.shares.length;
+    this.#nics = new Map(machine.config.nics.map(({ mac }, index) => [index, mac]));
   }
 
   diskPath(slot: number): string {
@@ -71,9 +76,7 @@ export class Hotplug {
     if (held === undefined) throw new TskataError(Code.NotFound, `detach disk: slot ${slot} is empty`);
     const parts = disk(this.#machine.layout, diskPart(held.config, this.#machine.config.vcpus, held.hostDevice));
     try {
-      const gone = this.#whenGone(diskId(slot));
-      await this.#machine.qmp.execute('device_del', { id: diskId(slot) });
-      await gone;
+      await this.#unplug(diskId(slot));
       await this.#undo(parts.filter((part) => part.kind !== 'device'));
       await this.#removeDescriptor(slot);
     } catch (error) {
@@ -97,6 +100,35 @@ export class Hotplug {
       this.#tags.delete(config.tag);
       throw wrap(`attach share ${config.directory}`, error);
     }
+  }
+
+  async attachNic({ mac, backend }: NicConfig): Promise<void> {
+    if (backend.type !== 'tap') {
+      throw new TskataError(Code.InvalidArgument, `attach network card ${mac}: only one with a tap can be plugged`);
+    }
+    const layout = this.#pluggable('attach network card');
+    const index = this.#freeNic();
+    nicPlace(layout, index);
+    this.#nics.set(index, mac);
+    try {
+      await this.#machine.host.addTap(netdevId(index), backend.tap, this.#machine.vhostNet);
+      await this.#add([nicDevice(layout, index, mac)], () => this.#removeNetdev(index));
+    } catch (error) {
+      this.#nics.delete(index);
+      throw wrap(`attach network card ${mac}`, error);
+    }
+  }
+
+  async detachNic(mac: string): Promise<void> {
+    const [index] = [...this.#nics].find(([, held]) => held === mac) ?? [];
+    if (index === undefined) throw new TskataError(Code.NotFound, `detach network card ${mac}: there is none`);
+    try {
+      await this.#unplug(nicId(index));
+      await this.#removeNetdev(index);
+    } catch (error) {
+      throw wrap(`detach network card ${mac}`, error);
+    }
+    this.#nics.delete(index);
   }
 
   /** Takes an event of the monitor. */
@@ -135,6 +167,24 @@ export class Hotplug {
 
   async #removeDescriptor(slot: number): Promise<void> {
     await this.#machine.qmp.execute('remove-fd', { 'fdset-id': fdsetOf(slot) });
+  }
+
+  #freeNic(): number {
+    let index = 0;
+    while (this.#nics.has(index)) index += 1;
+    return index;
+  }
+
+  async #removeNetdev(index: number): Promise<void> {
+    await this.#machine.qmp.execute('netdev_del', { id: netdevId(index) });
+  }
+
+  async #unplug(device: string): Promise<void> {
+    const gone = this.#whenGone(device);
+    // Without the command nobody waits for its effect.
+    gone.catch(() => undefined);
+    await this.#machine.qmp.execute('device_del', { id: device });
+    await gone;
   }
 
   #whenGone(device: string): Promise<void> {

@@ -12,8 +12,12 @@ import { hashFile, type SavedIdentity } from './saved.ts';
 
 /** Reads and hashes; some tens of milliseconds, so only saving and restoring ask for it. */
 export async function identityOf(profile: MachineProfile, config: VmConfig, facts: HostFacts): Promise<SavedIdentity> {
-  // Paths of files are not in the line (they are descriptors), so equal machines with other disks are equal here.
-  const line = composeCommandLine({ profile, config, hostTscKhz: facts.tscKhz, hostDevices: new Set() });
+  // Another address than any that machines get: each has its own, and may change it with a restore.
+  const vsock = profile.agentTransport === 'vsock' ? { vsockCid: 0 } : {};
+  // Paths of files are not in the line (they are descriptors), so equal machines with other disks are equal here; and
+  // who moves a tap's packets is nothing that the guest's card knows.
+  const host = { hostTscKhz: facts.tscKhz, hostDevices: new Set<string>(), vhostNet: false, ...vsock };
+  const line = composeCommandLine({ profile, config, ...host });
   const [kernelSha256, initrdSha256] = await Promise.all([
     keptHash(facts.cacheDirectory, 'kernel', config.kernel),
     keptHash(facts.cacheDirectory, 'initrd', config.initrd),

@@ -13,8 +13,12 @@ export async function kept<T>(file: string, key: string, schema: z.ZodType<T>, m
   if (found.success && found.data.key === key) return found.data.value;
   const value = await make();
   const temporary = `${file}.${process.pid}`;
-  await writeFile(temporary, JSON.stringify({ version: 1, key, value }), { mode: 0o600 });
-  await rename(temporary, file);
+  try {
+    await writeFile(temporary, JSON.stringify({ version: 1, key, value }), { mode: 0o600 });
+    await rename(temporary, file);
+  } catch {
+    // What cannot be kept is found again the next time.
+  }
   return value;
 }
 

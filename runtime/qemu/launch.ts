@@ -10,6 +10,7 @@ import type { Clock } from '../../agent/protocol/channel.ts';
 import { socketChannel } from '../host/socket-channel.ts';
 import type { Child, ProcessHost, ProcessHostFactory } from '../vm/process-host.ts';
 import type { VmConfig } from '../vm/vm.ts';
+import { type AgentTransport, prepareTransport } from './agent-transport.ts';
 import { composeCommandLine, layoutOf } from './cmdline.ts';
 import { follow, LineTail } from './console.ts';
 import { Ending } from './ending.ts';
@@ -24,10 +25,12 @@ import { MEMORY_FILE, STATE_FILE } from './saved.ts';
 import { Undo } from './undo.ts';
 import { ShareDaemons } from './virtiofsd.ts';
 
-/** QEMU's own start, until its monitor greets: 40 ms on an idle machine. */
-const MONITOR_TIMEOUT_MS = 15_000;
+/** QEMU's own start, until its monitor greets: 40 ms on an idle machine, many seconds on an emulated host that is busy. */
+const MONITOR_TIMEOUT_MS = 60_000;
 /** Silence after QEMU's end that means that its last words have been read. */
 const QUIET_MS = 20;
+/** Between the end of a share's daemon and that of the QEMU that it served, when that one was the first. */
+const SHARE_END_MS = 200;
 /** Where the memory of a restored machine goes: it must be a tmpfs, or each page would be written to a disk. */
 const MEMORY_DIRECTORY = '/dev/shm';
 const KILL = 9;
@@ -38,6 +41,8 @@ export interface LaunchInput {
   readonly profile: MachineProfile;
   readonly facts: HostFacts;
   readonly hostDevices: ReadonlySet<string>;
+  /** The machine's taps get vhost. */
+  readonly vhostNet: boolean;
   /** Directory of this sandbox, for console.log. */
   readonly stateDirectory: string;
   /** Directory that is made for sockets; its path is short. */
@@ -54,6 +59,7 @@ export interface Launched {
   readonly qmp: QmpClient;
   /** QEMU's number of the saved device state. */
   readonly deviceStateFd: number | undefined;
+  readonly transport: AgentTransport;
 }
 
 /** Starts QEMU and opens its monitor. @throws TskataError after everything has been undone. */
@@ -78,12 +84,15 @@ async function launchWith(input: LaunchInput, undo: Undo): Promise<Launched> {
   undo.add(() => host.close());
   const shares = new ShareDaemons(host, facts.virtiofsd, socketDirectory);
   for (const [index, share] of config.shares.entries()) await shares.start(index, share);
+  const transport = await prepareTransport(profile, host);
   const memoryFile = await prepareMemory(input.restoreFrom, host, undo);
   const line = composeCommandLine({
     profile,
     config,
     hostTscKhz: facts.tscKhz,
     hostDevices: input.hostDevices,
+    vhostNet: input.vhostNet,
+    ...(transport.vsockCid === undefined ? {} : { vsockCid: transport.vsockCid }),
     ...(input.restoreFrom === undefined
       ? {}
       : { restoreFrom: { deviceState: path.join(input.restoreFrom, STATE_FILE) } }),
@@ -92,6 +101,7 @@ async function launchWith(input: LaunchInput, undo: Undo): Promise<Launched> {
     qemuSpec(facts.qemu, line, { config, socketDirectory, memoryFile, accelerator: profile.accelerator }),
   );
   const ending = watchEnd(qemu, host, consoleTail, clock);
+  shares.onEnd = (message) => endWithoutShare(message, qemu, ending, clock);
   const qmp = await openMonitor(qemu, host, ending, clock);
   // QEMU has opened the file: nothing needs its name any more, and a crash cannot leave it behind.
   if (memoryFile !== undefined) await rm(memoryFile, { force: true });
@@ -107,12 +117,13 @@ async function launchWith(input: LaunchInput, undo: Undo): Promise<Launched> {
     host,
     shares,
     hostDevices: input.hostDevices,
+    vhostNet: input.vhostNet,
     clock,
     socketDirectory,
     identity: () => identityOf(profile, config, facts),
     release: () => undo.run(),
   });
-  return { machine, qmp, deviceStateFd: line.deviceStateFd };
+  return { machine, qmp, deviceStateFd: line.deviceStateFd, transport };
 }
 
 /** A private copy: a machine that was taken over must not reach what others will be restored from. */
@@ -138,6 +149,18 @@ function watchEnd(qemu: Child, host: ProcessHost, consoleTail: LineTail, clock: 
     ending.exited(status);
   });
   return ending;
+}
+
+/**
+ * A guest whose share is gone waits for its answers for ever, and cannot even be asked to end: the machine ends. The end
+ * of QEMU ends the daemons too, which may be seen first.
+ */
+function endWithoutShare(message: string, qemu: Child, ending: Ending, clock: Clock): void {
+  const cancel = clock.timer(SHARE_END_MS, () => {
+    ending.note('failed', message);
+    void qemu.signal(KILL);
+  });
+  void qemu.exited.then(cancel);
 }
 
 /** The other end of the sockets may stay open in the process host, so that their end is no sign; silence is. */

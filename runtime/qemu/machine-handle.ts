@@ -5,7 +5,7 @@
 import type { Channel, Clock } from '../../agent/protocol/channel.ts';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import type { Child, ProcessHost } from '../vm/process-host.ts';
-import type { DiskConfig, ShareConfig, Vm, VmConfig, VmEnd } from '../vm/vm.ts';
+import type { DiskConfig, NicConfig, ShareConfig, Vm, VmConfig, VmEnd } from '../vm/vm.ts';
 import { causeOfEvent, type Ending } from './ending.ts';
 import { Hotplug } from './hotplug.ts';
 import type { QmpClient } from './qmp/client.ts';
@@ -31,6 +31,8 @@ export interface MachineResources {
   readonly host: ProcessHost;
   readonly shares: ShareDaemons;
   readonly hostDevices: ReadonlySet<string>;
+  /** Taps that are plugged get vhost. */
+  readonly vhostNet: boolean;
   readonly clock: Clock;
   /** Host directory of the sockets that QEMU sees. */
   readonly socketDirectory: string;
@@ -93,6 +95,16 @@ export class Machine implements Vm {
   async attachShare(share: ShareConfig): Promise<void> {
     this.#assertAlive('attach share');
     await this.#hotplug.attachShare(share);
+  }
+
+  async attachNic(nic: NicConfig): Promise<void> {
+    this.#assertAlive('attach network card');
+    await this.#hotplug.attachNic(nic);
+  }
+
+  async detachNic(mac: string): Promise<void> {
+    this.#assertAlive('detach network card');
+    await this.#hotplug.detachNic(mac);
   }
 
   async pause(): Promise<void> {

@@ -37,6 +37,8 @@ const profileSchema = z.strictObject({
   firmware: z.string().regex(/^[a-z0-9._-]+$/),
   /** Parameters of the guest kernel, in order. */
   kernelParameters: z.array(kernelParameter).max(64),
+  /** How the agent is reached: ports of virtio-serial, or vsock by the host's kernel. */
+  agentTransport: z.enum(['serial', 'vsock']).default('serial'),
   /** Time from QEMU's start until the guest has opened the agent's ports. */
   bootTimeoutMs: z.int().min(100).max(600_000),
 });

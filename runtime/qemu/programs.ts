@@ -26,7 +26,8 @@ const VIRTIOFSD_PLACES = [
 const DATA_DIRECTORIES = ['/usr/share/qemu', '/usr/share/seabios'];
 const MODULE_DIRECTORIES = ['/usr/lib/x86_64-linux-gnu/qemu', '/usr/lib64/qemu', '/usr/lib/qemu'];
 const MODULES = ['accel-tcg-x86_64.so'];
-const VERSION_TIMEOUT_MS = 10_000;
+/** Milliseconds on an idle host, seconds on one that is itself emulated and busy. */
+const VERSION_TIMEOUT_MS = 30_000;
 
 /** QEMU, checked. @throws TskataError failed_precondition: none, too old. */
 export async function findQemu(cacheDirectory: string): Promise<QemuProgram> {

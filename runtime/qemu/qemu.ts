@@ -19,7 +19,8 @@ import type { Machine } from './machine-handle.ts';
 import { loadProfile, type MachineProfile } from './profile.ts';
 import { continueSaved } from './restore.ts';
 import { checkRecord } from './saved.ts';
-import { diskPlace, MAX_SHARES } from './slots.ts';
+import { diskPlace, MAX_NICS, MAX_SHARES } from './slots.ts';
+import { isVhostUsable, VHOST_NET } from './vhost.ts';
 
 /** Less does not hold the kernel, the agent and their page tables. */
 const MIN_MEMORY_MIB = 64;
@@ -46,8 +47,8 @@ export function createQemuFactory(options: QemuFactoryOptions): VmFactory {
   return {
     start: async (config) => {
       const input = await prepare(options, config);
-      const { machine } = await launch(input);
-      await waitUntilReady(machine, machine.ready, input, 'boot VM');
+      const { machine, transport } = await launch(input);
+      await waitUntilReady(machine, transport.connect(machine, false), input, 'boot VM');
       return machine;
     },
     restore: async (config, directory) => {
@@ -70,11 +71,12 @@ async function prepare(options: QemuFactoryOptions, config: VmConfig): Promise<L
     diskPlace('bridge', disk.slot);
     if ((await describeDisk(disk.path)).hostDevice) hostDevices.add(disk.path);
   }
+  const vhostNet = config.nics.some(({ backend }) => backend.type === 'tap') && (await isVhostUsable(VHOST_NET));
   const facts = await options.facts();
   const profile = await chooseProfile(options.configDirectory, config, facts);
   const { stateDirectory, processHost, clock } = options;
   const socketDirectory = options.socketDirectory ?? path.join(stateDirectory, 'sockets');
-  return { config, profile, facts, hostDevices, stateDirectory, socketDirectory, processHost, clock };
+  return { config, profile, facts, hostDevices, vhostNet, stateDirectory, socketDirectory, processHost, clock };
 }
 
 async function chooseProfile(directory: string, config: VmConfig, facts: HostFacts): Promise<MachineProfile> {
@@ -109,6 +111,12 @@ function checkSizes(config: VmConfig): void {
     throw new TskataError(
       Code.ResourceExhausted,
       `start VM: ${config.shares.length} shares, at most ${MAX_SHARES} fit`,
+    );
+  }
+  if (config.nics.length > MAX_NICS) {
+    throw new TskataError(
+      Code.ResourceExhausted,
+      `start VM: ${config.nics.length} network cards, at most ${MAX_NICS} fit`,
     );
   }
   const slots = config.disks.map((disk) => disk.slot);
@@ -151,8 +159,9 @@ async function waitUntilReady(
   }
 }
 
-function resumeSaved(launched: Launched): Promise<void> {
-  const { deviceStateFd, machine, qmp } = launched;
-  if (deviceStateFd === undefined) return Promise.reject(new Error('the machine was not started for a restore'));
-  return continueSaved(machine, qmp, deviceStateFd);
+async function resumeSaved(launched: Launched): Promise<void> {
+  const { deviceStateFd, machine, qmp, transport } = launched;
+  if (deviceStateFd === undefined) throw new Error('the machine was not started for a restore');
+  await continueSaved(machine, qmp, deviceStateFd);
+  await transport.connect(machine, true);
 }

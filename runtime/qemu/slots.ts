@@ -15,18 +15,22 @@ const MAX_DISKS = MAX_LAYER_DISKS + 1;
 /** Shares that a machine can have at once. */
 export const MAX_SHARES = 6;
 
+/** Network cards that a machine can have at once: one for each network of a pod. */
+export const MAX_NICS = 8;
+
 /** How a machine's devices are laid out; decides whether anything can be plugged later. */
 export type Layout = 'bridge' | 'flat';
 
 /** Device numbers on the root bus of both layouts. */
-export const ROOT_BUS = { agent: 1, rng: 2, balloon: 3, panic: 4, slots: 5 } as const;
+export const ROOT_BUS = { agent: 1, rng: 2, balloon: 3, panic: 4, slots: 5, vsock: 0x0f } as const;
 /** QEMU's id of the bridge, and so of the bus behind it. */
 export const SLOTS_BUS = 'slots';
 /** Device numbers of disks: behind the bridge, or on the root bus. */
 const FIRST_DISK = { bridge: 0, flat: 5 } as const;
 /** Device numbers of the others are the same on both. */
 const FIRST_SHARE = 0x10;
-const NIC = 0x1e;
+/** The first; each further one is below the one before. */
+const FIRST_NIC = 0x1e;
 /**
  * With a bridge, the balloon sits behind it: a bridge with an empty bus gets no memory windows of the guest kernel, and
  * then nothing that is plugged later fits. Its own two windows are rounded up to 1 MiB, room for all other slots.
@@ -60,9 +64,15 @@ export function sharePlace(layout: Layout, index: number): Place {
   return at(layout, FIRST_SHARE + index);
 }
 
-/** The place of the network card. */
-export function nicPlace(layout: Layout): Place {
-  return at(layout, NIC);
+/** The place of the n-th network card. @throws TskataError resource_exhausted when there are no more. */
+export function nicPlace(layout: Layout, index: number): Place {
+  if (index >= MAX_NICS) {
+    throw new TskataError(
+      Code.ResourceExhausted,
+      `network card ${index}: a machine has at most ${MAX_NICS} network cards`,
+    );
+  }
+  return at(layout, FIRST_NIC - index);
 }
 
 /** The place of the balloon. */

@@ -20,8 +20,12 @@ export interface VirtiofsdProgram {
 const JAIL_SHARE = '/share';
 /** The socket is the daemon's first descriptor. */
 const SOCKET_FD = 3;
-/** Files that a guest can hold open through one share. */
-const MAX_OPEN_FILES = 65_536;
+/**
+ * Files that a guest can know of through one share: the daemon holds one descriptor for each name in the guest's cache,
+ * which forgets only when memory runs short. A large image has some hundred thousand files; above the bound a new name
+ * is EMFILE. Below the kernel's own bound for one process (fs.nr_open, 1,048,576).
+ */
+const MAX_OPEN_FILES = 1_000_000;
 
 /**
  * What a daemon needs to act as every user of the guest: owner and mode changes, and entry to its own chroot. Neither
@@ -51,6 +55,7 @@ function virtiofsdArgs(kind: VirtiofsdProgram['kind']): string[] {
       '--sandbox=chroot',
       '--seccomp=kill',
       '--xattr',
+      '--announce-submounts',
       '--log-level=warn',
       '--inode-file-handles=never',
       '--modcaps=-mknod',
@@ -62,9 +67,12 @@ function virtiofsdArgs(kind: VirtiofsdProgram['kind']): string[] {
     `--fd=${SOCKET_FD}`,
     `--rlimit-nofile=${MAX_OPEN_FILES}`,
     '-o',
-    `source=${JAIL_SHARE},cache=auto,sandbox=chroot,xattr,log_level=warn,no_posix_lock,no_flock,killpriv_v2,modcaps=-mknod`,
+    `source=${JAIL_SHARE},cache=auto,sandbox=chroot,xattr,announce_submounts,log_level=warn,no_posix_lock,no_flock,killpriv_v2,modcaps=-mknod`,
   ];
 }
+
+/** In the status of a process that a signal ended. */
+const SIGNAL_BASE = 128;
 
 /** The daemon of one share as a program to start. */
 export function virtiofsdSpec(program: VirtiofsdProgram, index: number, share: ShareConfig, socket: string): ChildSpec {
@@ -83,6 +91,7 @@ export function virtiofsdSpec(program: VirtiofsdProgram, index: number, share: S
       newPidNamespace: true,
       keepCapabilities: CAPABILITIES,
       additionalGids: [],
+      maxOpenFiles: MAX_OPEN_FILES,
     },
   };
 }
@@ -91,6 +100,8 @@ export function virtiofsdSpec(program: VirtiofsdProgram, index: number, share: S
 export class ShareDaemons {
   /** Shares started so far. */
   count = 0;
+  /** Called with a sentence when a daemon has ended, whoever's doing it was. */
+  onEnd: (message: string) => void = () => {};
   readonly #host: ProcessHost;
   readonly #program: VirtiofsdProgram | undefined;
   readonly #socketDirectory: string;
@@ -118,7 +129,13 @@ export class ShareDaemons {
     const socket = path.join(this.#socketDirectory, `share${index}.sock`);
     const daemon = await this.#host.spawn(virtiofsdSpec(program, index, share, socket));
     this.count += 1;
-    // Its end shows in the guest as I/O errors of that share; the machine goes on.
-    void daemon.exited;
+    void daemon.exited.then((status) => {
+      // -1: the process host has ended, and everything with it.
+      if (status >= 0) this.onEnd(`the virtiofsd of ${share.directory} ended ${howOf(status)}`);
+    });
   }
+}
+
+function howOf(status: number): string {
+  return status > SIGNAL_BASE ? `by signal ${status - SIGNAL_BASE}` : `with status ${status}`;
 }

@@ -1,12 +1,29 @@
 /**
- * Owns what a configuration may say to the sandbox itself: annotations by allow-list, and the machine's size. Refuses
- * unknown names under io.tskata: a limit that is misspelt must not vanish.
+ * Owns what a bundle may say to the sandbox itself: annotations by allow-list. Refuses unknown names under io.tskata, a
+ * limit that is misspelt must not vanish, and, in a bundle that is not of our own making, every name that the host's
+ * administrator has not enabled.
  */
 import { isIP } from 'node:net';
 import { isAbsolute } from 'node:path';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import * as names from '../oci/annotations.ts';
-import type { Spec } from '../oci/spec.ts';
+
+/**
+ * Who wrote a sandbox's bundles: the `tskata` command, whose annotations are its orders, or containerd, which copies
+ * into them what tenants write on their pods. Told by the launcher's command line, never by a bundle.
+ */
+export type Caller = 'command' | 'containerd';
+
+/** Whose annotations are read, and which of them may be set by tenants. */
+export interface AnnotationPolicy {
+  readonly caller: Caller;
+  /** Full names, all of them among TENANT_ANNOTATIONS. */
+  readonly enabled: readonly string[];
+  /** Where the administrator would enable more, for the error. */
+  readonly source: string;
+  /** Size at which a log is rotated when the bundle does not say. */
+  readonly defaultLogBytes: number;
+}
 
 /** A port of the host that leads into the guest. */
 export interface PublishedPort {
@@ -17,7 +34,10 @@ export interface PublishedPort {
 
 /** How the guest reaches others and others reach it. */
 export interface NetworkOptions {
-  readonly mode: 'none' | 'user';
+  /** Loopback only, user-mode, or what is in a network namespace of the host. */
+  readonly mode: 'none' | 'user' | 'netns';
+  /** Path of that namespace. */
+  readonly path?: string;
   readonly publish: readonly PublishedPort[];
   /** Name servers asked for; empty: those of the host. */
   readonly nameServers: readonly string[];
@@ -36,22 +56,10 @@ export interface SandboxOptions {
   readonly vcpus?: number;
 }
 
-/** The machine's size. */
-export interface MachineSize {
-  readonly memoryMib: number;
-  readonly vcpus: number;
-}
-
-const DEFAULT_LOG_BYTES = 10 * 1024 * 1024;
-const DEFAULT_MEMORY_MIB = 512;
-/** Guest kernel, agent and page tables, on top of what a container may use. */
-const GUEST_OVERHEAD_MIB = 128;
-const MIN_MEMORY_MIB = 128;
+/** Sanity of the numbers; what the host and its configuration allow is checked by `machine-size.ts`. */
+const MIN_MEMORY_MIB = 64;
 const MAX_MEMORY_MIB = 1024 * 1024;
-const MAX_VCPUS = 64;
-const MIB = 1024 * 1024;
-/** What people write for "no limit" is at least this. */
-const UNLIMITED_BYTES = 2 ** 50;
+const MAX_VCPUS = 1024;
 const MAX_PUBLISHED = 256;
 
 const KNOWN = new Set<string>([
@@ -70,10 +78,12 @@ const KNOWN = new Set<string>([
   names.SANDBOX_VCPUS,
 ]);
 
-/** Reads the annotations of a configuration. Throws InvalidArgument naming the annotation. */
-export function readOptions(annotations: Readonly<Record<string, string>>): SandboxOptions {
+/** Reads the annotations of a bundle. Throws InvalidArgument naming the annotation. */
+export function readOptions(annotations: Readonly<Record<string, string>>, policy: AnnotationPolicy): SandboxOptions {
   for (const name of Object.keys(annotations)) {
-    if (name.startsWith(names.RESERVED_PREFIX) && !KNOWN.has(name)) throw refused(name, 'unknown annotation');
+    if (!name.startsWith(names.RESERVED_PREFIX)) continue;
+    if (!KNOWN.has(name)) throw refused(name, 'unknown annotation');
+    if (policy.caller !== 'command' && !policy.enabled.includes(name)) throw notEnabled(name, policy);
   }
   const value = (name: string): string | undefined =>
     Object.hasOwn(annotations, name) ? annotations[name] : undefined;
@@ -84,7 +94,7 @@ export function readOptions(annotations: Readonly<Record<string, string>>): Sand
   const memoryMib = integer(names.SANDBOX_MEMORY, value(names.SANDBOX_MEMORY), MIN_MEMORY_MIB, MAX_MEMORY_MIB);
   const vcpus = integer(names.SANDBOX_VCPUS, value(names.SANDBOX_VCPUS), 1, MAX_VCPUS);
   const maxBytes =
-    integer(names.LOG_MAX_SIZE, value(names.LOG_MAX_SIZE), 4096, Number.MAX_SAFE_INTEGER) ?? DEFAULT_LOG_BYTES;
+    integer(names.LOG_MAX_SIZE, value(names.LOG_MAX_SIZE), 4096, Number.MAX_SAFE_INTEGER) ?? policy.defaultLogBytes;
   return {
     network: {
       mode: oneOf(names.NETWORK, value(names.NETWORK) ?? 'none', ['none', 'user']),
@@ -99,19 +109,12 @@ export function readOptions(annotations: Readonly<Record<string, string>>): Sand
   };
 }
 
-/**
- * The size of a machine for this configuration: never smaller than the default, large enough for the container's own
- * limits. A limit on CPU alone keeps the default memory.
- */
-export function machineSize(spec: Spec, options: SandboxOptions): MachineSize {
-  const { memory = {}, cpu = {} } = spec.linux?.resources ?? {};
-  const limit = memory.limit !== undefined && memory.limit > 0 && memory.limit < UNLIMITED_BYTES ? memory.limit : 0;
-  const wanted = limit === 0 ? 0 : Math.ceil(limit / MIB) + GUEST_OVERHEAD_MIB;
-  const cpus = cpu.quota !== undefined && cpu.quota > 0 ? Math.ceil(cpu.quota / (cpu.period || 100_000)) : 1;
-  return {
-    memoryMib: options.memoryMib ?? Math.min(MAX_MEMORY_MIB, Math.max(DEFAULT_MEMORY_MIB, wanted)),
-    vcpus: options.vcpus ?? Math.min(MAX_VCPUS, Math.max(1, cpus)),
-  };
+function notEnabled(name: string, policy: AnnotationPolicy): TskataError {
+  if (!names.TENANT_ANNOTATIONS.includes(name)) {
+    return refused(name, "belongs to the tskata command, and can be set by nobody else's bundle");
+  }
+  const enabled = policy.enabled.length === 0 ? 'none is' : `enabled are ${policy.enabled.join(', ')}`;
+  return refused(name, `not enabled on this host (${enabled}); see enable_annotations in ${policy.source}`);
 }
 
 function integer(name: string, text: string | undefined, least: number, most: number): number | undefined {

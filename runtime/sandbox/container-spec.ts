@@ -14,6 +14,7 @@ import type {
 } from '../../agent/protocol/generated/agent.ts';
 import type { Init } from '../../agent/protocol/message.ts';
 import type { Spec, SpecCapabilities, SpecDevice, SpecProcess, SpecSeccomp } from '../oci/spec.ts';
+import type { ContainerNamespaces } from './namespaces.ts';
 import { resourcesMessage } from './resources.ts';
 import { int64, uint64 } from './wide-int.ts';
 
@@ -22,6 +23,7 @@ const DEFAULT_DEVICE_MODE = 0o666;
 
 /** What the configuration does not say. */
 export interface SpecParts {
+  readonly namespaces: ContainerNamespaces;
   readonly mounts: readonly Init<Mount>[];
   readonly files: readonly Init<GuestFile>[];
 }
@@ -36,8 +38,8 @@ export function containerSpecMessage(spec: Spec, parts: SpecParts): Init<Contain
     domainname: spec.domainname ?? '',
     mounts: parts.mounts,
     files: parts.files,
-    // A path would name a namespace of the host: in the guest it is the sandbox's, which is what absence means.
-    namespaces: (linux.namespaces ?? []).filter(isOwnNamespace).map((namespace) => namespace.type),
+    namespaces: parts.namespaces.own,
+    pidNamespaceOf: parts.namespaces.pidNamespaceOf,
     uidMappings: (linux.uidMappings ?? []).map(idMapping),
     gidMappings: (linux.gidMappings ?? []).map(idMapping),
     devices: (linux.devices ?? []).map(device),
@@ -72,12 +74,6 @@ export function processMessage(process: SpecProcess, size?: { rows: number; colu
     noNewPrivileges: process.noNewPrivileges ?? false,
     oomScoreAdj: process.oomScoreAdj,
   };
-}
-
-function isOwnNamespace(namespace: { readonly type: string; readonly path?: string | undefined }): boolean {
-  // The guest has one network namespace, that of the machine.
-  if (namespace.type === 'network') return false;
-  return namespace.path === undefined || namespace.path === '';
 }
 
 function capabilities(sets: SpecCapabilities): Init<Process>['capabilities'] {

@@ -6,6 +6,7 @@ import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import type { StatsResponse } from '../../agent/protocol/generated/agent.ts';
 import type { Spec, SpecProcess, SpecResources } from '../oci/spec.ts';
 import type { RootfsMount } from '../storage/plan.ts';
+import type { SandboxOptions } from './config.ts';
 import { processMessage } from './container-spec.ts';
 import { DELETE_DRAIN_MS, QUICK_CALL_MS, START_CALL_MS } from './deadlines.ts';
 import type { SandboxListener } from './events.ts';
@@ -14,11 +15,15 @@ import { Mutex } from './mutex.ts';
 import { GuestProcess, type ProcessHooks } from './process.ts';
 import { type OpenProcessIo, type StdioPaths, streamIds } from './process-io.ts';
 import { resourcesMessage } from './resources.ts';
+import type { StandIn } from './stand-in.ts';
 import type { ProcessExit } from './status.ts';
 import { within } from './step.ts';
+import { mergeResources } from './update.ts';
 
 /** How long an init's exit waits for those of its execs, which end with it. */
 const EXECS_END_MS = 1_000;
+/** How long an exit waits for the end of the container's stand-in. */
+const STAND_IN_END_MS = 500;
 const SIGKILL = 9;
 const QUICK = { timeoutMs: QUICK_CALL_MS };
 /** The agent did not say no: it said nothing. */
@@ -29,9 +34,13 @@ export interface ContainerParts {
   readonly id: string;
   readonly bundle: string;
   readonly spec: Spec;
+  readonly options: SandboxOptions;
   readonly rootfs: readonly RootfsMount[];
   readonly stdio: StdioPaths;
-  readonly initPid: number;
+  /** Its number is the init's; it ends with the init. */
+  readonly standIn: StandIn;
+  /** Host process number of the machine's QEMU. */
+  readonly machinePid: number;
   readonly createdAt: Date;
   /** The machine, or an error that says why there is none. */
   readonly machine: (operation: string) => Machine;
@@ -52,13 +61,17 @@ export class Container {
   readonly id: string;
   readonly bundle: string;
   readonly spec: Spec;
+  /** What its annotations say, as far as they were honoured. */
+  readonly options: SandboxOptions;
   readonly rootfs: readonly RootfsMount[];
   readonly createdAt: Date;
+  readonly machinePid: number;
   readonly init: GuestProcess;
   /** Held by whatever changes the container; State and Wait never take it. */
   readonly lock = new Mutex();
   readonly #parts: ContainerParts;
   readonly #execs = new Map<string, { readonly process: GuestProcess; readonly request: ExecRequest }>();
+  #resources: SpecResources;
   #paused = false;
   #oomTold = false;
 
@@ -67,15 +80,24 @@ export class Container {
     this.id = parts.id;
     this.bundle = parts.bundle;
     this.spec = parts.spec;
+    this.options = parts.options;
+    this.#resources = parts.spec.linux?.resources ?? {};
     this.rootfs = parts.rootfs;
     this.createdAt = parts.createdAt;
+    this.machinePid = parts.machinePid;
     this.init = new GuestProcess({
       containerId: parts.id,
       execId: '',
       stdio: parts.stdio,
-      pid: parts.initPid,
+      pid: parts.standIn.pid,
       hooks: this.#hooks(),
     });
+    void this.#followStandIn();
+  }
+
+  /** Its limits, with every update. */
+  get resources(): SpecResources {
+    return this.#resources;
   }
 
   get paused(): boolean {
@@ -104,10 +126,15 @@ export class Container {
       await this.#startExec(process, machine);
       return process;
     }
-    await process.start(async () => {
-      const call = machine.guest.call.startContainer({ containerId: this.id }, { timeoutMs: START_CALL_MS });
-      await machine.explained(call);
-    });
+    try {
+      await process.start(async () => {
+        const call = machine.guest.call.startContainer({ containerId: this.id }, { timeoutMs: START_CALL_MS });
+        await machine.explained(call);
+      });
+    } catch (error) {
+      if (process.status.name === 'stopped') await this.#endStandIn();
+      throw error;
+    }
     return process;
   }
 
@@ -182,6 +209,7 @@ export class Container {
   async update(resources: SpecResources): Promise<void> {
     const { guest } = this.#parts.machine(`update container ${this.id}`);
     await guest.call.updateContainer({ containerId: this.id, resources: resourcesMessage(resources) }, QUICK);
+    this.#resources = mergeResources(this.#resources, resources);
   }
 
   stats(): Promise<StatsResponse> {
@@ -201,6 +229,7 @@ export class Container {
     const exit = status.name === 'stopped' ? status.exit : { status: 0, at: new Date(), oomKilled: false };
     await this.#releaseIo(process);
     if (status.name === 'stopped') await this.#forgetInGuest(execId);
+    process.discard(exit);
     this.#execs.delete(execId);
     this.#parts.listener({ type: 'deleted', container: this, process, exit });
     return exit;
@@ -223,6 +252,7 @@ export class Container {
     const [init, ...execs] = this.processes;
     await Promise.all(execs.map((process) => process.endWithMachine(reason)));
     await init?.endWithMachine(reason);
+    await this.#endStandIn();
   }
 
   async #startExec(process: GuestProcess, machine: Machine): Promise<void> {
@@ -264,12 +294,26 @@ export class Container {
     const { listener } = this.#parts;
     return {
       started: (process) => listener({ type: 'started', container: this, process }),
-      ending: (process) => (process === this.init ? this.#execsEnded() : Promise.resolve()),
+      ending: async (process) => {
+        if (process === this.init) await Promise.all([this.#execsEnded(), this.#endStandIn()]);
+      },
       exited: (process, exit) => {
         if (exit.oomKilled) this.tellOom();
         listener({ type: 'exited', container: this, process, exit });
       },
     };
+  }
+
+  /** Somebody on the host killed the number that stands for this container: that was meant for the container. */
+  async #followStandIn(): Promise<void> {
+    const byItself = await this.#parts.standIn.ended;
+    if (!byItself || this.init.status.name === 'stopped') return;
+    // Whoever killed it waits for the exit; a kill that fails has ended the machine, or the container is gone.
+    await this.kill('', SIGKILL, true).catch(() => undefined);
+  }
+
+  async #endStandIn(): Promise<void> {
+    await within(STAND_IN_END_MS, this.#parts.standIn.end(), undefined);
   }
 
   /** The end of a PID namespace ends the execs in it: theirs is told first. */

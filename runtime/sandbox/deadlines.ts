@@ -6,6 +6,8 @@
 export const BOOT_MS = 60_000;
 /** Connecting inside the guest, to a server of its own. */
 export const DIAL_CALL_MS = 10_000;
+/** Changing the guest's network: the agent waits up to 10 s for a network card that was plugged. */
+export const NETWORK_CALL_MS = 20_000;
 /** Agent calls that only look something up or send a signal. */
 export const QUICK_CALL_MS = 10_000;
 /** Making a container: disks may have to be found and mounted under emulation. */

@@ -21,6 +21,8 @@ export interface ContainerView {
   readonly spec: Spec;
   readonly rootfs: readonly RootfsMount[];
   readonly init: ProcessView;
+  /** Host process number of the machine's QEMU. */
+  readonly machinePid: number;
 }
 
 /** One thing that happened. For one process `started` is always before `exited`, and that before `deleted`. */

@@ -35,7 +35,6 @@ export interface MachineParts {
 export interface GuestIdentity {
   readonly sandboxId: string;
   readonly hostname: string;
-  readonly sharedPidNamespace: boolean;
   readonly network: Init<NetworkConfig>;
 }
 
@@ -118,7 +117,6 @@ async function introduce(guest: GuestConnection, identity: GuestIdentity): Promi
       hostname: identity.hostname,
       wallClockNs: BigInt(Date.now()) * NS_PER_MS,
       entropy: randomBytes(ENTROPY_BYTES),
-      sharedPidNamespace: identity.sharedPidNamespace,
       network: identity.network,
     },
     { timeoutMs: QUICK_CALL_MS },

@@ -11,17 +11,27 @@ import type { GuestStream } from './guest.ts';
 /** Opens a stream to an address inside the guest. Rejects when nothing listens there. */
 export type DialGuest = (network: 'tcp' | 'udp' | 'unix', address: string) => Promise<GuestStream>;
 
+/** What a network needs of its guest. */
+export interface NetworkGuest {
+  readonly dial: DialGuest;
+  /** Brings the guest's whole network to this state. */
+  readonly configure: (config: Init<NetworkConfig>) => Promise<void>;
+  /** Plugs a network card into the running machine, and takes the one of a hardware address out. */
+  readonly attachNic: (nic: NicConfig) => Promise<void>;
+  readonly detachNic: (mac: string) => Promise<void>;
+}
+
 /** A sandbox's network, ready for its machine. */
 export interface OpenNetwork {
-  /** Absent: the guest has its loopback only. */
-  readonly nic?: NicConfig;
+  /** None: the guest has its loopback only. */
+  readonly nics: readonly NicConfig[];
   /** What the agent configures. */
   readonly config: Init<NetworkConfig>;
   /** Addresses of the guest without prefix length, for /etc/hosts. */
   readonly addresses: readonly string[];
   readonly nameServers: readonly string[];
-  /** Begins to pass on connections to published ports. Called once the guest is up. */
-  connect(dial: DialGuest): Promise<void>;
+  /** Begins to pass on connections, and changes of the network. Called once the guest is up. */
+  connect(guest: NetworkGuest): Promise<void>;
   /** Gives everything back. Idempotent. */
   close(): Promise<void>;
 }
@@ -33,6 +43,7 @@ export interface NetworkProvider {
 
 /** Loopback only. */
 export const noNetwork: OpenNetwork = {
+  nics: [],
   config: {},
   addresses: [],
   nameServers: [],

@@ -123,6 +123,11 @@ export class GuestProcess {
     else this.#announce(exit);
   }
 
+  /** It was registered only, and is forgotten: whoever waits for it is answered, and no exit is told. */
+  discard(exit: ProcessExit): void {
+    if (this.#status.name === 'created') this.#finish(exit);
+  }
+
   async #awaitExit(guest: GuestConnection): Promise<void> {
     const exit = await this.#askForExit(guest);
     // The end of the connection is the end of the machine, which ends every process with its reason.

@@ -1,14 +1,15 @@
 /**
  * Owns the translation of linux.resources, for a create as for an update: only what is set is sent.
  */
-import type { DeviceRule, Resources, ThrottleDevice } from '../../agent/protocol/generated/agent.ts';
+import type { DeviceRule, Resources } from '../../agent/protocol/generated/agent.ts';
 import type { Init } from '../../agent/protocol/message.ts';
 import type { SpecResources } from '../oci/spec.ts';
 import { int64, uint64 } from './wide-int.ts';
 
-type Throttles = NonNullable<NonNullable<SpecResources['blockIO']>['throttleReadBpsDevice']>;
-
-/** Builds the message. Values keep the meaning of the OCI specification; the agent translates them to cgroup v2. */
+/**
+ * Builds the message. Values keep the meaning of the OCI specification; the agent translates them to cgroup v2. Numbers of
+ * CPUs, memory nodes and block devices are those of the host and stay there (`host-group.ts`).
+ */
 export function resourcesMessage(source: SpecResources): Init<Resources> {
   const { memory = {}, cpu = {}, blockIO = {} } = source;
   return {
@@ -22,14 +23,8 @@ export function resourcesMessage(source: SpecResources): Init<Resources> {
     cpuPeriod: wide(cpu.period, uint64),
     cpuBurst: wide(cpu.burst, uint64),
     cpuIdle: wide(cpu.idle, int64),
-    cpusetCpus: cpu.cpus ?? '',
-    cpusetMems: cpu.mems ?? '',
     pidsLimit: wide(source.pids?.limit, int64),
     blkioWeight: blockIO.weight,
-    throttleReadBps: throttles(blockIO.throttleReadBpsDevice),
-    throttleWriteBps: throttles(blockIO.throttleWriteBpsDevice),
-    throttleReadIops: throttles(blockIO.throttleReadIOPSDevice),
-    throttleWriteIops: throttles(blockIO.throttleWriteIOPSDevice),
     hugepageLimits: (source.hugepageLimits ?? []).map(({ pageSize, limit }) => ({ pageSize, limit: uint64(limit) })),
     unified: new Map(Object.entries(source.unified ?? {})),
   };
@@ -47,12 +42,4 @@ function deviceRule(rule: NonNullable<SpecResources['devices']>[number]): Init<D
     minor: int64(rule.minor ?? -1),
     access: rule.access === undefined || rule.access === '' ? 'rwm' : rule.access,
   };
-}
-
-function throttles(devices: Throttles | undefined): Init<ThrottleDevice>[] {
-  return (devices ?? []).map(({ major, minor, rate }) => ({
-    major: int64(major),
-    minor: int64(minor),
-    rate: uint64(rate),
-  }));
 }

@@ -7,12 +7,14 @@ import type { Scope } from '../../agent/protocol/scope.ts';
 import { DiskSlots } from '../storage/disk-slots.ts';
 import { type HostMounts, SHARE_TAG, ShareTree } from '../storage/share-tree.ts';
 import type { DiskConfig, ShareConfig, VmConfig } from '../vm/vm.ts';
-import type { MachineSize, NetworkOptions } from './config.ts';
-import { DIAL_CALL_MS } from './deadlines.ts';
+import type { AnnotationPolicy, NetworkOptions } from './config.ts';
+import { DIAL_CALL_MS, NETWORK_CALL_MS, QUICK_CALL_MS } from './deadlines.ts';
 import type { GuestStream } from './guest.ts';
 import { followGuestEvents } from './guest-events.ts';
+import type { GroupPolicy, HostGroup } from './host-group.ts';
 import { bootMachine, type Machine, type MachineParts } from './machine.ts';
-import { type NetworkProvider, noNetwork, type OpenNetwork } from './network.ts';
+import type { MachineSize, SizePolicy } from './machine-size.ts';
+import { type NetworkGuest, type NetworkProvider, noNetwork, type OpenNetwork } from './network.ts';
 import { runningMachine, type SandboxStatus } from './status.ts';
 import { step } from './step.ts';
 
@@ -26,12 +28,18 @@ export interface SandboxConfig {
   /** Machine profile, or 'auto'. */
   readonly profile: string;
   readonly debug: boolean;
+  /** Whose annotations its bundles carry. */
+  readonly annotations: AnnotationPolicy;
+  readonly sizes: SizePolicy;
+  readonly namespace: string;
+  readonly group: GroupPolicy;
 }
 
 /** What it works with. */
 export interface SandboxMachineParts extends MachineParts {
   readonly hostMounts: HostMounts;
   readonly networks: NetworkProvider;
+  readonly hostGroup: HostGroup;
   /** Called when the machine has ended by itself or by `stop`; awaited by `stop`. */
   readonly onEnded: (reason: string) => Promise<void>;
   readonly onOom: (containerId: string) => void;
@@ -52,6 +60,7 @@ export class SandboxMachine {
   readonly #parts: SandboxMachineParts;
   #status: SandboxStatus = { name: 'empty' };
   #network: OpenNetwork = noNetwork;
+  #size: MachineSize | undefined;
   #slots = new DiskSlots();
   #share: ShareTree;
   #shareAttached: Promise<void> | undefined;
@@ -66,6 +75,11 @@ export class SandboxMachine {
 
   get status(): SandboxStatus {
     return this.#status;
+  }
+
+  /** Of the machine that was started last. */
+  get size(): MachineSize | undefined {
+    return this.#size;
   }
 
   get network(): OpenNetwork {
@@ -98,6 +112,13 @@ export class SandboxMachine {
     return machine;
   }
 
+  /** Lets the guest forget names that have vanished from its share: what it remembers, the host keeps open. */
+  async forgetShareNames(names: readonly string[]): Promise<void> {
+    if (this.#status.name !== 'running' || names.length === 0) return;
+    const { guest } = this.#status.machine;
+    await guest.call.forgetShareNames({ tag: SHARE_TAG, names }, { timeoutMs: QUICK_CALL_MS });
+  }
+
   /**
    * Ends the machine, in order if the guest still answers, and gives back its network. `reset` makes place for another
    * one; without it the sandbox stays ended. Idempotent.
@@ -128,11 +149,11 @@ export class SandboxMachine {
       }
       const { id: sandboxId } = this.#config;
       const { hostname } = needs;
-      const identity = { sandboxId, hostname, sharedPidNamespace: false, network: this.#network.config };
+      const identity = { sandboxId, hostname, network: this.#network.config };
       const machine = await bootMachine(this.#vmConfig(needs), identity, this.#parts);
       if (needs.usesShare) this.#shareAttached = Promise.resolve();
       this.#follow(machine);
-      await this.#network.connect((network, address) => dial(machine, network, address));
+      await this.#network.connect(networkGuest(machine));
       return machine;
     } catch (error) {
       await this.#closeNetwork();
@@ -143,11 +164,11 @@ export class SandboxMachine {
 
   #vmConfig(needs: MachineNeeds): VmConfig {
     const { kernel, initrd, profile, debug } = this.#config;
-    const { nic } = this.#network;
+    const { nics } = this.#network;
+    this.#size = needs.size;
     const { memoryMib, vcpus } = needs.size;
     const shares = needs.usesShare ? [this.#shareConfig()] : [];
-    const network = nic === undefined ? {} : { nic };
-    return { profile, memoryMib, vcpus, kernel, initrd, disks: needs.disks, shares, ...network, debug };
+    return { profile, memoryMib, vcpus, kernel, initrd, disks: needs.disks, shares, nics, debug };
   }
 
   #shareConfig(): ShareConfig {
@@ -181,6 +202,18 @@ export class SandboxMachine {
     this.#slots = new DiskSlots();
     this.#share = new ShareTree(this.#config.shareRoot, this.#parts.hostMounts);
   }
+}
+
+/** The machine as its network sees it. */
+function networkGuest(machine: Machine): NetworkGuest {
+  return {
+    dial: (network, address) => dial(machine, network, address),
+    configure: async (network) => {
+      await machine.guest.call.configureNetwork({ network }, { timeoutMs: NETWORK_CALL_MS });
+    },
+    attachNic: (nic) => machine.vm.attachNic(nic),
+    detachNic: (mac) => machine.vm.detachNic(mac),
+  };
 }
 
 /** A connection into the guest: a stream that the agent ties to a socket there. */

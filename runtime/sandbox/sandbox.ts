@@ -3,24 +3,34 @@
  * and clients. One process can hold several.
  */
 import { isAbsolute } from 'node:path';
+import type { CancelSignal } from '../../agent/protocol/cancel.ts';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import { Scope } from '../../agent/protocol/scope.ts';
 import { type Bundle, readBundle, rootDirectory } from '../oci/bundle.ts';
+import type { SpecResources } from '../oci/spec.ts';
 import { acquireStorage, mountMessages, storageMessages } from '../storage/container-storage.ts';
 import { guestFiles } from '../storage/guest-files.ts';
-import { planMounts } from '../storage/mounts.ts';
+import { rootSources } from '../storage/host-directory.ts';
+import { inspectSources } from '../storage/host-source.ts';
+import { mountSources, planMounts } from '../storage/mounts.ts';
 import type { PlannedMount, PlannedStorage, RootfsMount } from '../storage/plan.ts';
 import { planRootfs } from '../storage/rootfs.ts';
-import { machineSize, readOptions, type SandboxOptions } from './config.ts';
+import { type NetworkOptions, readOptions, type SandboxOptions } from './config.ts';
 import { Container } from './container.ts';
 import { containerSpecMessage } from './container-spec.ts';
 import { CREATE_CALL_MS, DELETE_CALL_MS } from './deadlines.ts';
 import type { SandboxListener } from './events.ts';
 import type { Machine } from './machine.ts';
+import { machineSize, sandboxLimits } from './machine-size.ts';
+import { type ContainerNamespaces, planNamespaces } from './namespaces.ts';
+import { networkOf } from './network-mode.ts';
 import { type ProcessIo, type StdioPaths, streamIds } from './process-io.ts';
+import { SandboxGroup } from './sandbox-group.ts';
 import { type SandboxConfig, SandboxMachine, type SandboxMachineParts } from './sandbox-machine.ts';
+import { networkPathOf, type StandIn, type StartStandIn } from './stand-in.ts';
 import type { ProcessExit, SandboxStatus } from './status.ts';
 import { step } from './step.ts';
+import { checkUpdate } from './update.ts';
 
 /** The first number that no process of the host has (PID_MAX_LIMIT): execs are numbered from here. */
 const FIRST_EXEC_PID = 4_194_305;
@@ -29,6 +39,7 @@ const KILLED_STATUS = 137;
 /** What the sandbox works with. */
 export interface SandboxParts extends Omit<SandboxMachineParts, 'onEnded' | 'onOom'> {
   readonly listener: SandboxListener;
+  readonly startStandIn: StartStandIn;
 }
 
 /** A container to make. */
@@ -40,6 +51,8 @@ export interface CreateRequest {
   readonly stdio: StdioPaths;
   /** Opens what `stdio` names, and what the annotations ask for. */
   readonly openIo: (stdio: StdioPaths, options: SandboxOptions) => ProcessIo;
+  /** Aborted when nobody waits for the container any more: one that is finished all the same is undone. */
+  readonly signal?: CancelSignal;
 }
 
 interface Entry {
@@ -52,14 +65,18 @@ interface Entry {
 interface Plan {
   readonly bundle: Bundle;
   readonly options: SandboxOptions;
+  readonly network: NetworkOptions;
+  readonly namespaces: ContainerNamespaces;
   readonly rootfsId: string;
   readonly mounts: readonly PlannedMount[];
   readonly storages: readonly PlannedStorage[];
 }
 
 export class Sandbox {
+  readonly #config: SandboxConfig;
   readonly #parts: SandboxParts;
   readonly #machine: SandboxMachine;
+  readonly #group: SandboxGroup;
   readonly #containers = new Map<string, Entry>();
   /** Ids that are being created. */
   readonly #reserved = new Set<string>();
@@ -67,6 +84,7 @@ export class Sandbox {
   #nextContainer = 0;
 
   constructor(config: SandboxConfig, parts: SandboxParts) {
+    this.#config = config;
     this.#parts = parts;
     this.#machine = new SandboxMachine(config, {
       ...parts,
@@ -75,6 +93,7 @@ export class Sandbox {
       },
       onOom: (id) => this.#containers.get(id)?.container.tellOom(),
     });
+    this.#group = new SandboxGroup(config, parts.hostGroup);
   }
 
   get status(): SandboxStatus {
@@ -112,6 +131,10 @@ export class Sandbox {
     const scope = new Scope();
     try {
       const { container, machine } = await step(`create container ${id}`, () => this.#create(request, scope));
+      if (request.signal?.aborted) {
+        await this.#deleteInGuest(id);
+        throw new TskataError(Code.Canceled, `create container ${id}: whoever asked for it is gone`);
+      }
       this.#containers.set(id, { container, scope });
       this.#parts.listener({ type: 'created', container });
       container.init.watch(machine.guest);
@@ -150,6 +173,20 @@ export class Sandbox {
     return exit;
   }
 
+  /**
+   * Changes the limits of a container while it runs: in the guest, and on the host where they name parts of it.
+   * Throws FailedPrecondition for more than the machine can hold.
+   */
+  async update(id: string, resources: SpecResources): Promise<void> {
+    const { container } = this.#entry(id);
+    const { size } = this.#machine;
+    const { guestOverheadMib } = this.#config.sizes;
+    if (size !== undefined) checkUpdate(id, container.resources, resources, { ...size, guestOverheadMib });
+    this.#group.check(id, resources);
+    await container.update(resources);
+    await this.#group.place(this.containers);
+  }
+
   /** Ends the machine and everything in it, in order if the guest still answers. Idempotent. */
   async destroy(): Promise<void> {
     await this.#machine.stop(false);
@@ -168,29 +205,43 @@ export class Sandbox {
 
   async #create(request: CreateRequest, scope: Scope): Promise<{ container: Container; machine: Machine }> {
     const plan = await this.#plan(request);
-    const { storages, options } = plan;
+    const { storages, options, network } = plan;
     const { spec } = plan.bundle;
+    this.#group.check(request.id, spec.linux?.resources ?? {});
     const io = await step('open input and output', () => request.openIo(request.stdio, options));
     scope.add(() => io.close());
+    const size = machineSize(sandboxLimits(spec), options, this.#config.sizes);
+    if (this.#machine.status.name === 'empty') {
+      await step('enter the host cgroup', () => this.#group.enter(spec, size));
+    }
     const { slots, share } = this.#machine;
-    const acquired = await step('prepare storage', () => acquireStorage(storages, { slots, share, scope }));
+    const onShareRemoved = (names: readonly string[]) => this.#machine.forgetShareNames(names);
+    const acquired = await step('prepare storage', () =>
+      acquireStorage(storages, { slots, share, scope, onShareRemoved }),
+    );
     const machine = await this.#machine.ensure(
       {
-        size: machineSize(spec, options),
-        network: options.network,
+        size,
+        network,
         hostname: spec.hostname ?? '',
         disks: [...acquired.disks.values()],
         usesShare: acquired.entries.size > 0,
       },
       scope,
     );
-    const container = this.#newContainer(request, plan.bundle, machine);
+    const standIn = await step('start the stand-in', () => this.#parts.startStandIn(request.id, networkPathOf(spec)));
+    scope.add(() => standIn.end());
+    const container = this.#newContainer(request, plan, { machine, standIn });
+    if (this.#containers.size > 0) {
+      await step('limit the host cgroup', () => this.#group.place([...this.containers, container]));
+    }
     const streams = streamIds(container.init.attach(io, machine.guest));
     const message = {
       containerId: request.id,
       storages: storageMessages(storages, acquired, machine.vm),
       rootfsId: plan.rootfsId,
       spec: containerSpecMessage(spec, {
+        namespaces: plan.namespaces,
         mounts: mountMessages(plan.mounts, acquired),
         files: this.#guestFiles(plan),
       }),
@@ -206,26 +257,35 @@ export class Sandbox {
     const bundle = await step('read bundle', () => readBundle(request.bundle));
     const { spec } = bundle;
     const idPrefix = `c${this.#nextContainer++}-`;
-    const rootfs = planRootfs({
-      mounts: request.rootfs,
-      bundleRoot: rootDirectory(bundle),
-      readOnly: spec.root?.readonly ?? false,
-      idPrefix,
-    });
-    const mounts = planMounts(spec.mounts ?? [], idPrefix);
+    const bundleRoot = rootDirectory(bundle);
+    const paths = [...rootSources(request.rootfs, bundleRoot), ...mountSources(spec.mounts ?? [])];
+    const sources = inspectSources(paths);
+    const readOnly = spec.root?.readonly ?? false;
+    const rootfs = planRootfs({ mounts: request.rootfs, sources, bundleRoot, readOnly, idPrefix });
+    const mounts = planMounts(spec.mounts ?? [], idPrefix, sources);
     const volumes = mounts.flatMap((mount) => mount.storage ?? []);
-    const options = readOptions(spec.annotations ?? {});
-    return { bundle, options, rootfsId: rootfs.rootfsId, mounts, storages: [...rootfs.storages, ...volumes] };
+    const options = readOptions(spec.annotations ?? {}, this.#config.annotations);
+    const network = networkOf(spec, options, this.#config.annotations.caller);
+    const neighbours = this.containers.map(({ id, init }) => ({ id, pid: init.pid }));
+    const namespaces = planNamespaces(spec, neighbours);
+    const storages = [...rootfs.storages, ...volumes];
+    return { bundle, options, network, namespaces, rootfsId: rootfs.rootfsId, mounts, storages };
   }
 
-  #newContainer(request: CreateRequest, bundle: Bundle, machine: Machine): Container {
+  #newContainer(
+    request: CreateRequest,
+    { bundle, options }: Plan,
+    { machine, standIn }: { machine: Machine; standIn: StandIn },
+  ): Container {
     return new Container({
       id: request.id,
       bundle: request.bundle,
       spec: bundle.spec,
+      options,
       rootfs: request.rootfs,
       stdio: request.stdio,
-      initPid: machine.vm.qemuPid,
+      standIn,
+      machinePid: machine.vm.qemuPid,
       createdAt: new Date(),
       machine: (operation) => this.#machine.running(operation),
       nextExecPid: () => this.#nextExecPid++,
@@ -235,8 +295,8 @@ export class Sandbox {
 
   /** Files of the network's making, for a sandbox that has one of ours; others keep those of their image. */
   #guestFiles({ bundle, options, mounts }: Plan): ReturnType<typeof guestFiles> {
-    const { annotations = {}, hostname = '' } = bundle.spec;
-    if (!Object.keys(annotations).some((name) => name.startsWith('io.tskata.'))) return [];
+    const { hostname = '' } = bundle.spec;
+    if (this.#config.annotations.caller !== 'command') return [];
     const { addresses, nameServers } = this.#machine.network;
     const asked = options.network.nameServers;
     const names = { hostname, addresses, nameServers: asked.length > 0 ? asked : nameServers };

@@ -1,5 +1,5 @@
 /**
- * Builds everything into build/: host bundles, the two native programs, guest kernel, initrd, machine profiles.
+ * Builds everything into build/: host bundles, the native programs, guest kernel, initrd, machine profiles.
  *
  * Owns the order and the layout of build/lib; each part knows how to build itself and when it has nothing to do.
  */
@@ -9,6 +9,7 @@ import { build } from 'esbuild';
 import { buildNative } from '../../agent/build.ts';
 import { ensureGuestKernel } from '../../guest-kernel/build.ts';
 import { buildInitrd } from '../../guest-kernel/initrd.ts';
+import { buildUsernet } from '../usernet/build.ts';
 
 const root = join(import.meta.dirname, '../..');
 const lib = join(root, 'build/lib');
@@ -81,6 +82,7 @@ await step('native helper', () =>
     outFile: join(lib, 'tskata-helper'),
   }),
 );
+await step('user network', () => buildUsernet(join(lib, 'tskata-usernet')));
 const kernel = await step('guest kernel', () => ensureGuestKernel());
 await copyFile(kernel.bzImage, join(lib, 'guest/vmlinuz'));
 await copyFile(kernel.vmlinux, join(lib, 'guest/vmlinux'));

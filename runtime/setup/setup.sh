@@ -58,3 +58,4 @@ PATH="$root/node_modules/.bin:$PATH"
 export PATH
 node runtime/setup/build.ts
 node runtime/setup/install.ts
+case " $* " in *' --test '*) node test/prepare.ts ;; esac

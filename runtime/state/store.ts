@@ -21,7 +21,7 @@ import { type ContainerRecord, decodeRecord, encodeRecord } from './record.ts';
 /** Names that may become a path component: containerd's identifiers, which never start with a dot. */
 const NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/;
 /** Entries of the run root that are no namespace. */
-const RESERVED = new Set(['s', 'uids', 'cache']);
+const RESERVED = new Set(['s', 'uids', 'cache', 'cgroups']);
 const RECORD_FILE = 'state.json';
 /** A record is a few kB; more is not one. */
 const MAX_RECORD_BYTES = 256 * 1024;

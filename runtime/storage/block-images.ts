@@ -9,6 +9,11 @@ import type { PlannedStorage, RootfsMount, RootfsPlan, RootfsRequest, RootfsStra
 const READ_ONLY_TYPES = new Set(['squashfs', 'erofs']);
 const BLOCK_TYPES = new Set([...READ_ONLY_TYPES, 'ext4']);
 
+/** Options that are carried out ("ro") or are so already: the guest never writes access times. */
+const OPTIONS = new Set(['', 'ro', 'rw', 'defaults', 'loop', 'noatime', 'nodiratime', 'relatime']);
+
+type BlockStorage = PlannedStorage & { readonly kind: 'block' };
+
 export const blockImages: RootfsStrategy = {
   name: 'block images',
   claims: (request) => request.mounts.length > 0 && request.mounts.every((mount) => BLOCK_TYPES.has(mount.type)),
@@ -16,8 +21,8 @@ export const blockImages: RootfsStrategy = {
 };
 
 function plan(request: RootfsRequest): RootfsPlan {
-  const lowers: (PlannedStorage & { kind: 'block' })[] = [];
-  let upper: (PlannedStorage & { kind: 'block' }) | undefined;
+  const lowers: BlockStorage[] = [];
+  let upper: BlockStorage | undefined;
   for (const [index, mount] of request.mounts.entries()) {
     const storage = block(request, index, mount);
     if (storage.disk.readOnly) {
@@ -28,7 +33,9 @@ function plan(request: RootfsRequest): RootfsPlan {
       upper = storage;
     }
   }
-  const disks = upper === undefined ? lowers : [...lowers, upper];
+  // A writable disk on layers is the container's scratch space; one alone is somebody's disk, whose data is kept.
+  const scratch = upper !== undefined && lowers.length > 0;
+  const disks = upper === undefined ? lowers : [...lowers, scratch ? ephemeral(upper) : upper];
   const [single] = disks;
   if (single !== undefined && disks.length === 1) return { storages: disks, rootfsId: single.id };
   const overlay: PlannedStorage = {
@@ -40,14 +47,20 @@ function plan(request: RootfsRequest): RootfsPlan {
   return { storages: [...disks, overlay], rootfsId: overlay.id };
 }
 
-function block(request: RootfsRequest, index: number, mount: RootfsMount): PlannedStorage & { kind: 'block' } {
+function ephemeral(storage: BlockStorage): BlockStorage {
+  return { ...storage, disk: { ...storage.disk, ephemeral: true } };
+}
+
+function block(request: RootfsRequest, index: number, mount: RootfsMount): BlockStorage {
   if (!isAbsolute(mount.source)) throw refused(mount, 'the source is not an absolute path');
+  const unknown = mount.options.find((option) => !OPTIONS.has(option));
+  if (unknown !== undefined) throw refused(mount, `option '${unknown}' is not known`);
   const readOnly = READ_ONLY_TYPES.has(mount.type) || mount.options.includes('ro');
   return {
     kind: 'block',
     id: `${request.idPrefix}disk${index}`,
     fsType: mount.type,
-    disk: { path: mount.source, readOnly },
+    disk: { path: mount.source, readOnly, ephemeral: false },
   };
 }
 

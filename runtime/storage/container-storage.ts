@@ -16,13 +16,25 @@ export interface AcquiredStorage {
   readonly entries: ReadonlyMap<ShareRequest, ShareEntry>;
 }
 
+/** From what it is taken. */
+export interface StorageParts {
+  readonly slots: DiskSlots;
+  readonly share: ShareTree;
+  /** Called with the names that have vanished from the share: the guest may remember what was below them. */
+  readonly onShareRemoved: (names: readonly string[]) => Promise<void>;
+  readonly scope: Scope;
+}
+
 /** Takes slots and binds host paths, in order. Errors name the path. */
 export async function acquireStorage(
   planned: readonly PlannedStorage[],
-  parts: { readonly slots: DiskSlots; readonly share: ShareTree; readonly scope: Scope },
+  parts: StorageParts,
 ): Promise<AcquiredStorage> {
   const disks = new Map<DiskRequest, DiskConfig>();
   const entries = new Map<ShareRequest, ShareEntry>();
+  const removed: string[] = [];
+  // Undone last, after all that it speaks of.
+  parts.scope.add(() => parts.onShareRemoved(removed));
   for (const storage of planned) {
     if (storage.kind === 'block') {
       const disk = parts.slots.take(storage.disk);
@@ -30,7 +42,10 @@ export async function acquireStorage(
       disks.set(storage.disk, disk);
     } else if (storage.kind === 'share') {
       const entry = await parts.share.add(storage.share);
-      parts.scope.add(() => parts.share.remove(entry));
+      parts.scope.add(async () => {
+        const name = await parts.share.remove(entry);
+        if (name !== undefined) removed.push(name);
+      });
       entries.set(storage.share, entry);
     }
   }
@@ -57,6 +72,10 @@ function storageMessage(storage: PlannedStorage, acquired: AcquiredStorage, vm: 
       const subpath = storage.whole ? `${entry.directory}/${entry.leaf}` : entry.directory;
       return { id: storage.id, share: { tag: SHARE_TAG, subpath, readOnly: storage.share.readOnly } };
     }
+    case 'tmpfs': {
+      const { id, sizeBytes, mode, uid, gid, directories } = storage;
+      return { id, tmpfs: { sizeBytes, shared: true, mode, uid, gid, directories } };
+    }
     case 'overlay':
       return { id: storage.id, overlay: { lowerIds: storage.lowerIds, upperId: storage.upperId } };
   }
@@ -64,9 +83,10 @@ function storageMessage(storage: PlannedStorage, acquired: AcquiredStorage, vm: 
 
 /** The mounts of a container with their storages by id. */
 export function mountMessages(planned: readonly PlannedMount[], acquired: AcquiredStorage): Init<Mount>[] {
-  return planned.map(({ destination, type, source, options, storage }) => {
+  return planned.map(({ destination, type, source, options, storage, storagePath = '' }) => {
     const mount = { destination, type, source, options };
     if (storage === undefined) return mount;
+    if (storage.kind === 'tmpfs') return { ...mount, storageId: storage.id, storagePath };
     const { leaf } = find(acquired.entries, storage.share);
     return { ...mount, storageId: storage.id, storagePath: leaf, isFile: leaf === 'f' };
   });

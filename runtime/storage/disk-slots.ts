@@ -27,9 +27,7 @@ export class DiskSlots {
       );
     }
     this.#used.add(slot);
-    // The container's own disk is of no use after the machine: what it asks to have flushed need not reach the platter.
-    const ephemeral = slot === SCRATCH_SLOT;
-    return { slot, path: request.path, readOnly: request.readOnly, ephemeral };
+    return { slot, path: request.path, readOnly: request.readOnly, ephemeral: request.ephemeral };
   }
 
   /** Gives a slot back. */

@@ -3,6 +3,7 @@
  */
 import { isAbsolute } from 'node:path';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
+import type { SourcePath } from './host-source.ts';
 import type { RootfsMount, RootfsPlan, RootfsRequest, RootfsStrategy } from './plan.ts';
 
 export const hostDirectory: RootfsStrategy = {
@@ -16,19 +17,29 @@ function isBind(mount: RootfsMount): boolean {
   return mount.type === 'bind' || mount.options.includes('bind') || mount.options.includes('rbind');
 }
 
+/** The host path to look at before such a root can be planned; none for other roots. */
+export function rootSources(mounts: readonly RootfsMount[], bundleRoot: string): SourcePath[] {
+  const [mount] = mounts;
+  if (mount === undefined) return [{ path: bundleRoot, where: 'root.path', optional: false }];
+  if (mounts.length > 1 || !isBind(mount)) return [];
+  if (!isAbsolute(mount.source)) throw refused(mount.source, 'the source is not an absolute path');
+  return [{ path: mount.source, where: 'rootfs[0].source', optional: false }];
+}
+
 function plan(request: RootfsRequest): RootfsPlan {
   const [mount] = request.mounts;
   const source = mount?.source ?? request.bundleRoot;
-  if (!isAbsolute(source)) {
-    throw new TskataError(
-      Code.InvalidArgument,
-      `prepare rootfs - bind '${source}' - the source is not an absolute path`,
-    );
-  }
+  const found = request.sources.get(source);
+  if (found === undefined) throw new Error(`assertion failed: nobody looked at ${source}`);
+  if (found.kind !== 'directory') throw refused(source, `it is a ${found.kind}, not a directory`);
   const id = `${request.idPrefix}root`;
-  const readOnly = request.readOnly || (mount?.options.includes('ro') ?? false);
-  return {
-    storages: [{ kind: 'share', id, whole: true, share: { source, readOnly, recursive: true, followsHost: false } }],
-    rootfsId: id,
-  };
+  // What a caller mounts is the container's own: read-only to the guest only when it was mounted so, because mount
+  // points that the image lacks are made in it. The root of a bundle may be others' too.
+  const readOnly = mount === undefined ? request.readOnly : mount.options.includes('ro');
+  const share = { kind: 'bind', source, found, readOnly, recursive: true, followsHost: false } as const;
+  return { storages: [{ kind: 'share', id, whole: true, share }], rootfsId: id };
+}
+
+function refused(source: string, why: string): TskataError {
+  return new TskataError(Code.InvalidArgument, `prepare rootfs - bind '${source}' - ${why}`);
 }

@@ -1,13 +1,14 @@
 /**
- * Owns the one directory of a sandbox that its virtio-fs share shows: every host file or directory is bound to a
- * numbered entry of it, in the keeper's mount namespace, which ends with the keeper. Refuses to know what entries are for.
+ * Owns the one directory of a sandbox that its virtio-fs share shows: every host file or directory, and every overlay,
+ * is mounted on a numbered entry of it, in the keeper's mount namespace, which ends with the keeper. Refuses to know
+ * what entries are for.
  *
  * Names in the tree are ours alone (`<n>/d` or `<n>/f`), so no mount or unmount on the host ever follows a symbolic
- * link that a guest or an image made.
+ * link that a guest or an image made. Containers that ask for the same thing get the same entry: to the guest, what has
+ * two names through two mounts would be two files, whose sockets, locks and mapped memory never meet.
  */
-import { mkdir, rmdir, stat, unlink, writeFile } from 'node:fs/promises';
+import { mkdir, rmdir, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import type { ShareRequest } from './plan.ts';
 
 /** Mounts in the keeper's mount namespace. */
@@ -17,12 +18,15 @@ export interface HostMounts {
     readonly source: string;
     readonly target: string;
     readonly options: readonly string[];
+    /** st_dev and inode number that the source must have; absent: any. */
+    readonly device?: bigint;
+    readonly inode?: bigint;
   }): Promise<void>;
   /** Never follows a symbolic link. */
   unmount(target: string): Promise<void>;
 }
 
-/** A bound file or directory. */
+/** A mounted file or directory. */
 export interface ShareEntry {
   /** Path of the entry's own directory in the share: "3". */
   readonly directory: string;
@@ -33,6 +37,12 @@ export interface ShareEntry {
 /** Tag of the sandbox's share. */
 export const SHARE_TAG = 'tskata';
 
+interface Held {
+  readonly entry: Promise<ShareEntry>;
+  readonly key: string | undefined;
+  users: number;
+}
+
 /** Entries below one root directory. */
 export class ShareTree {
   /** Host path that the virtiofsd serves. */
@@ -40,6 +50,8 @@ export class ShareTree {
   readonly #mounts: HostMounts;
   #prepared: Promise<void> | undefined;
   #next = 1;
+  readonly #byKey = new Map<string, Held>();
+  readonly #byDirectory = new Map<string, Held>();
 
   constructor(root: string, mounts: HostMounts) {
     this.root = root;
@@ -52,28 +64,56 @@ export class ShareTree {
     return this.#prepared;
   }
 
-  /** Binds a source. Errors name it; nothing stays behind. */
+  /** The entry of what is asked for, mounted when there is none yet. Errors name it; nothing stays behind. */
   async add(request: ShareRequest): Promise<ShareEntry> {
     await this.prepare();
-    const leaf = await kindOf(request.source);
-    const entry: ShareEntry = { directory: String(this.#next++), leaf };
-    const target = join(this.root, entry.directory, leaf);
-    await mkdir(join(this.root, entry.directory), { mode: 0o755 });
+    const key = keyOf(request);
+    const held = (key === undefined ? undefined : this.#byKey.get(key)) ?? this.#hold(request, key);
+    held.users += 1;
+    return await held.entry;
+  }
+
+  /** Undoes one `add`. Resolves with the name that has vanished from the share, if it was the last. */
+  async remove(entry: ShareEntry): Promise<string | undefined> {
+    const held = this.#byDirectory.get(entry.directory);
+    if (held === undefined) return undefined;
+    held.users -= 1;
+    if (held.users > 0) return undefined;
+    this.#forget(held, entry.directory);
+    await this.#mounts.unmount(join(this.root, entry.directory, entry.leaf));
+    await this.#removeEntry(entry);
+    return entry.directory;
+  }
+
+  #hold(request: ShareRequest, key: string | undefined): Held {
+    const directory = String(this.#next++);
+    const held: Held = { entry: this.#mount(request, directory), key, users: 0 };
+    // Whoever asked gets the error; a later one must not get it again.
+    held.entry.catch(() => this.#forget(held, directory));
+    if (key !== undefined) this.#byKey.set(key, held);
+    this.#byDirectory.set(directory, held);
+    return held;
+  }
+
+  #forget(held: Held, directory: string): void {
+    this.#byDirectory.delete(directory);
+    if (held.key !== undefined) this.#byKey.delete(held.key);
+  }
+
+  async #mount(request: ShareRequest, directory: string): Promise<ShareEntry> {
+    const leaf = request.kind === 'bind' && request.found.kind === 'file' ? 'f' : 'd';
+    const entry: ShareEntry = { directory, leaf };
+    const target = join(this.root, directory, leaf);
+    await mkdir(join(this.root, directory), { mode: 0o755 });
     try {
       if (leaf === 'd') await mkdir(target, { mode: 0o755 });
       else await writeFile(target, '', { flag: 'wx', mode: 0o644 });
-      await this.#mounts.mount({ type: 'bind', source: request.source, target, options: bindOptions(request) });
+      await this.#mounts.mount({ target, ...mountOf(request) });
     } catch (error) {
       await this.#removeEntry(entry);
       throw error;
     }
     return entry;
-  }
-
-  /** Undoes `add`. */
-  async remove(entry: ShareEntry): Promise<void> {
-    await this.#mounts.unmount(join(this.root, entry.directory, entry.leaf));
-    await this.#removeEntry(entry);
   }
 
   /**
@@ -103,30 +143,24 @@ export class ShareTree {
   }
 }
 
-function bindOptions(request: ShareRequest): string[] {
-  return [
-    request.recursive ? 'rbind' : 'bind',
-    request.followsHost ? 'rslave' : 'rprivate',
-    ...(request.readOnly ? ['ro'] : []),
-    // Devices of the host are never opened through a share.
-    'nodev',
-  ];
+/** Overlays are one container's own. */
+function keyOf(request: ShareRequest): string | undefined {
+  if (request.kind === 'overlay') return undefined;
+  const { found, readOnly, recursive, followsHost } = request;
+  return [found.identity, readOnly, recursive, followsHost].join(' ');
 }
 
-async function kindOf(source: string): Promise<'d' | 'f'> {
-  let info: Awaited<ReturnType<typeof stat>>;
-  try {
-    info = await stat(source);
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    const fact = code === 'ENOENT' ? 'there is no such file or directory - create it first' : (code ?? String(error));
-    throw new TskataError(Code.NotFound, `share ${source} with the guest - ${fact}`);
+/** Devices of the host are never opened through a share. */
+function mountOf(request: ShareRequest): Omit<Parameters<HostMounts['mount']>[0], 'target'> {
+  if (request.kind === 'overlay') {
+    return { type: 'overlay', source: 'overlay', options: [...request.options, 'nodev'] };
   }
-  if (info.isDirectory()) return 'd';
-  if (info.isFile()) return 'f';
-  const kind = info.isSocket() ? 'a socket' : info.isFIFO() ? 'a FIFO' : 'a device';
-  throw new TskataError(
-    Code.InvalidArgument,
-    `share ${source} with the guest - it is ${kind} - only files and directories can be shared`,
-  );
+  const { source, found, readOnly, recursive, followsHost } = request;
+  const options = [
+    recursive ? 'rbind' : 'bind',
+    followsHost ? 'rslave' : 'rprivate',
+    ...(readOnly ? ['ro'] : []),
+    'nodev',
+  ];
+  return { type: 'bind', source, options, device: found.device, inode: found.inode };
 }

@@ -17,7 +17,14 @@ export type ChildDescriptor =
   /** A listening unix socket bound at this path. */
   | { readonly kind: 'listen'; readonly path: string }
   | { readonly kind: 'connect'; readonly path: string }
-  | { readonly kind: 'tap'; readonly name: string };
+  /** A tap of the sandbox's network, made when there is none of this name. */
+  | { readonly kind: 'tap'; readonly name: string }
+  /** /dev/vhost-net, opened: the kernel's own back end of a network card. */
+  | { readonly kind: 'vhost-net' }
+  /** /dev/vhost-vsock with the claimed address. */
+  | { readonly kind: 'vhost-vsock' }
+  /** A vsock socket that the guest recognizes as ours. */
+  | { readonly kind: 'vsock-socket' };
 
 /** A path of the host that a child sees. */
 export interface ChildBind {
@@ -45,6 +52,8 @@ export interface ChildJail {
   readonly keepCapabilities: readonly string[];
   /** Host groups that the child needs, for /dev/kvm. */
   readonly additionalGids: readonly number[];
+  /** Files that it may hold open, if more than a program usually may. */
+  readonly maxOpenFiles?: number;
 }
 
 /** A program to start. */
@@ -77,8 +86,14 @@ export interface ProcessHost {
   spawn(spec: ChildSpec): Promise<Child>;
   /** Opens a file and puts it into a set of descriptors of the running QEMU. */
   addDescriptor(fdset: number, path: string, writable: boolean): Promise<void>;
+  /** Makes a network back end of the running QEMU from a tap of the sandbox's network; `vhost`: the kernel's own. */
+  addTap(netdev: string, tap: string, vhost: boolean): Promise<void>;
   /** Copies a file with its holes. */
   copySparse(source: string, target: string): Promise<void>;
+  /** A vsock address for a machine that no other one on this host has, until the host of processes ends. Once. */
+  claimVsock(): Promise<number>;
+  /** Starts what connects the sockets `control` and `bytes` with the agent behind that address, as soon as it listens. */
+  relayVsock(cid: number): Promise<Child>;
   /** User that children without capabilities run as; files they must write belong to it. */
   readonly uid: number;
   /** Settles with the reason when the host itself has ended. Never rejects. */

@@ -15,7 +15,7 @@ export interface VmConfig {
   readonly initrd: string;
   readonly disks: readonly DiskConfig[];
   readonly shares: readonly ShareConfig[];
-  readonly nic?: NicConfig;
+  readonly nics: readonly NicConfig[];
   /** Adds the early console and the guest's debug messages. */
   readonly debug: boolean;
 }
@@ -36,11 +36,12 @@ export interface ShareConfig {
   readonly readOnly: boolean;
 }
 
-/** The guest's network card. */
+/** A network card of the guest, which is known by its hardware address. */
 export interface NicConfig {
   readonly mac: string;
   readonly backend:
-    | { readonly type: 'passt'; readonly address: string; readonly gateway: string; readonly dns: readonly string[] }
+    | { readonly type: 'user'; readonly address: string; readonly gateway: string; readonly dns: readonly string[] }
+    /** Name of a tap in the sandbox's network namespace, made when there is none; packets go by vhost where it is usable. */
     | { readonly type: 'tap'; readonly tap: string };
 }
 
@@ -72,6 +73,10 @@ export interface Vm {
   detachDisk(slot: number): Promise<void>;
   /** Hot-plugs a share. */
   attachShare(share: ShareConfig): Promise<void>;
+  /** Hot-plugs a network card with a tap. */
+  attachNic(nic: NicConfig): Promise<void>;
+  /** Takes the card of that hardware address out. */
+  detachNic(mac: string): Promise<void>;
   pause(): Promise<void>;
   resume(): Promise<void>;
   /** Writes the paused machine's state for a later restore (memory file plus device state). */

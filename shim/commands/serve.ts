@@ -9,11 +9,14 @@ import { nodeClock } from '../../runtime/host/clock.ts';
 import { type FileLogger, openFileLogger } from '../../runtime/host/log.ts';
 import { probeHost } from '../../runtime/qemu/probe.ts';
 import { createQemuFactory } from '../../runtime/qemu/qemu.ts';
+import { noHostGroup } from '../../runtime/sandbox/host-group.ts';
 import { StateStore } from '../../runtime/state/store.ts';
 import { type Assign, readAssign } from '../assign.ts';
+import { createHostGroup } from '../host-group.ts';
 import { SandboxKeeper } from '../keeper.ts';
 import { createNetworks } from '../networks.ts';
 import { Records } from '../records.ts';
+import { readSettings, type Settings } from '../settings.ts';
 import { Shim } from '../shim.ts';
 import { noPublisher, TtrpcPublisher } from '../task/publisher.ts';
 
@@ -30,8 +33,10 @@ export async function serve(): Promise<void> {
   const assign = await readAssign(ASSIGN_FD);
   const store = new StateStore(assign.runRoot);
   const directory = store.prepare(assign.namespace, assign.id);
-  const log = openFileLogger(join(directory, 'shim.log'), { debug: assign.debug });
-  const shim = createShim(assign, store, directory, log);
+  const settings = await readSettings(assign);
+  const debug = assign.debug || settings.config.log.level === 'debug';
+  const log = openFileLogger(join(directory, 'shim.log'), { debug });
+  const shim = createShim({ assign, settings, debug, store, directory, log });
   process.on('SIGTERM', () => void shim.shutdown('SIGTERM'));
   process.on('SIGINT', () => void shim.shutdown('SIGINT'));
   process.on('uncaughtException', (error) => {
@@ -46,15 +51,32 @@ export async function serve(): Promise<void> {
   process.exit(0);
 }
 
-function createShim(assign: Assign, store: StateStore, directory: string, log: FileLogger): Shim {
+interface ShimInput {
+  readonly assign: Assign;
+  readonly settings: Settings;
+  readonly debug: boolean;
+  readonly store: StateStore;
+  readonly directory: string;
+  readonly log: FileLogger;
+}
+
+function createShim({ assign, settings, debug, store, directory, log }: ShimInput): Shim {
   const clock = nodeClock;
-  const keeper = new SandboxKeeper({ helper: join(LIB, 'tskata-helper'), runRoot: assign.runRoot, log });
+  const { config, annotations, sizes, group, refusal } = settings;
+  const { machine, jail, network } = config;
+  const keeper = new SandboxKeeper({
+    helper: join(LIB, 'tskata-helper'),
+    runRoot: assign.runRoot,
+    users: { first: jail.first_uid, count: jail.uid_count },
+    log,
+  });
+  const override = machine.accelerator === 'auto' ? {} : { override: machine.accelerator };
   const vmFactory = createQemuFactory({
     configDirectory: join(LIB, 'qemu-configs'),
     stateDirectory: directory,
     // Beside the shim's own socket, since ids and namespaces can be longer than a socket's path.
     socketDirectory: assign.socketPath.replace(/(\.sock)?$/, '.d'),
-    facts: () => probeHost({ runRoot: assign.runRoot }),
+    facts: () => probeHost({ runRoot: assign.runRoot, ...override }),
     processHost: () => keeper.processHost(),
     clock,
   });
@@ -67,15 +89,27 @@ function createShim(assign: Assign, store: StateStore, directory: string, log: F
       vmFactory,
       connectGuest: connectAgent,
       hostMounts: keeper.mounts,
-      networks: createNetworks(keeper, join(assign.runRoot, 'cache'), log),
+      startStandIn: keeper.startStandIn,
+      hostGroup: group.enabled ? createHostGroup(keeper, log) : noHostGroup,
+      networks: createNetworks(keeper, {
+        helper: join(LIB, 'tskata-helper'),
+        program: join(LIB, 'tskata-usernet'),
+        cacheDirectory: join(assign.runRoot, 'cache'),
+        allowedDestinations: network.allowed_destinations,
+        log,
+      }),
     },
     sandboxConfig: {
       id: assign.id,
       shareRoot: join(directory, 'share'),
-      kernel: join(LIB, 'guest/vmlinux'),
-      initrd: join(LIB, 'guest/initrd.img'),
-      profile: 'auto',
-      debug: assign.debug,
+      kernel: machine.kernel ?? join(LIB, 'guest/vmlinux'),
+      initrd: machine.initrd ?? join(LIB, 'guest/initrd.img'),
+      profile: machine.profile,
+      debug,
+      annotations,
+      sizes,
+      namespace: assign.namespace,
+      group,
     },
     publisher:
       assign.ttrpcAddress === ''
@@ -85,6 +119,7 @@ function createShim(assign: Assign, store: StateStore, directory: string, log: F
     store,
     clock,
     log,
+    ...(refusal === undefined ? {} : { refusal }),
     release: () => keeper.close(),
   });
 }

@@ -28,7 +28,7 @@ export function controlHandlers(context: TaskContext): Control {
       if (resources === undefined) throw new TskataError(Code.InvalidArgument, `${subject}: without resources`);
       const text = new TextDecoder('utf-8', { fatal: true }).decode(resources.value);
       const parsed = parseResources(subject, parseJson(subject, text));
-      await container.lock.run(() => container.update(parsed));
+      await container.lock.run(() => sandbox.update(id, parsed));
       return {};
     },
 

@@ -12,7 +12,7 @@ type Lifecycle = Pick<Handlers<typeof Task>, 'create' | 'start' | 'delete' | 'sh
 export function lifecycleHandlers(context: TaskContext): Lifecycle {
   const { sandbox, namespace } = context;
   return {
-    create: async (request) => {
+    create: async (request, { signal }) => {
       refuseUnsupported(request);
       const { id, bundle } = request;
       if (sandbox.has(id)) throw new TskataError(Code.AlreadyExists, `container ${id} already exists`);
@@ -23,6 +23,7 @@ export function lifecycleHandlers(context: TaskContext): Lifecycle {
           bundle,
           rootfs: request.rootfs.map(({ type, source, options }) => ({ type, source, options })),
           stdio: stdioPaths(request),
+          signal,
           openIo: (paths, { logFile }) => openProcessIo(paths, { namespace, containerId: id, logFile }),
         });
         return { pid: container.init.pid };

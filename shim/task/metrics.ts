@@ -7,12 +7,13 @@ import type { Init } from '../../agent/protocol/message.ts';
 import type { MemoryStat, Metrics } from './generated/cgroups.ts';
 
 export function metrics(stats: StatsResponse): Init<Metrics> {
-  const { cpu, memory, io, interfaces } = stats;
+  const { cpu, memory, io, interfaces, hugetlb } = stats;
   return {
     pids: { current: stats.pidsCurrent, limit: stats.pidsLimit },
     cpu,
     memory: memory === undefined ? undefined : memoryStat(memory),
     io: { usage: io },
+    hugetlb: hugetlb.map(({ pageSize, current, max }) => ({ pagesize: pageSize, current, max })),
     memoryEvents: memory === undefined ? undefined : memoryEvents(memory),
     network: interfaces,
   };

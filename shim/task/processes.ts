@@ -3,6 +3,7 @@ import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import type { Handlers } from '../../agent/protocol/service.ts';
 import type { SpecProcess } from '../../runtime/oci/spec.ts';
 import { parseJson, parseProcess } from '../../runtime/oci/validate.ts';
+import type { GuestProcess } from '../../runtime/sandbox/process.ts';
 import { isValidName } from '../../runtime/state/store.ts';
 import { openProcessIo } from '../io/open.ts';
 import type { TaskContext } from './context.ts';
@@ -46,12 +47,19 @@ export function processHandlers(context: TaskContext): Processes {
       return {};
     },
 
-    // containerd takes a container without processes for lost: its live ones are listed by the numbers that we gave.
+    // By the numbers that we gave. An ended init is listed until Delete: containerd 1.7 and later take a shim without
+    // processes for a leaked one after their restart, and its exit would be lost.
     pids: ({ id }) => {
-      const live = sandbox.container(id).processes.filter((process) => process.status.name !== 'stopped');
-      return { processes: live.map((process) => ({ pid: process.pid })) };
+      const { init, processes } = sandbox.container(id);
+      const listed = processes.filter((process) => process === init || isLive(process));
+      return { processes: listed.map((process) => ({ pid: process.pid })) };
     },
   };
+}
+
+/** Whether it runs; an exec that is registered only is no process yet. */
+function isLive({ status }: GuestProcess): boolean {
+  return status.name === 'running' || status.name === 'starting';
 }
 
 /** The process of an exec; its terminal is what the call says, as the reference shim has it. */

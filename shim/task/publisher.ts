@@ -4,6 +4,7 @@
  */
 import { connect, type Socket } from 'node:net';
 import type { Clock } from '../../agent/protocol/channel.ts';
+import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import { MAX_TTRPC_MESSAGE_BYTES } from '../../agent/protocol/limits.ts';
 import type { Init } from '../../agent/protocol/message.ts';
 import type { Client } from '../../agent/protocol/service.ts';
@@ -105,6 +106,11 @@ export class TtrpcPublisher implements Publisher {
         await this.#connection.events.forward({ envelope }, { timeoutMs: CALL_TIMEOUT_MS });
         return;
       } catch (error) {
+        if (TskataError.from(error).code === Code.InvalidArgument) {
+          // It will be as wrong next time, and those behind it are waiting.
+          this.#log.warn('event refused', { topic: envelope.topic, error: String(error) });
+          return;
+        }
         this.#disconnect();
         this.#log.debug('event not delivered yet', { topic: envelope.topic, attempt, error: String(error) });
         const delayMs = RETRY_MS[Math.min(attempt, RETRY_MS.length - 1)] ?? 0;

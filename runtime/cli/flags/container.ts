@@ -78,9 +78,10 @@ export function addContainerFlags(command: Command): Command {
     .addOption(list('--sysctl <name=value>', 'kernel parameter of the guest'))
     .option('--shm-size <size>', 'size of /dev/shm', '64m')
     .addOption(
-      new Option('--network <mode>', 'user: outward connections; none: loopback only')
-        .choices(['none', 'user'])
-        .default('user'),
+      new Option(
+        '--network <mode>',
+        'user: outward connections (the default, unless configured otherwise); none: loopback only',
+      ).choices(['none', 'user']),
     )
     .addOption(list('-p, --publish <[ip:]host:container>', 'lead a TCP port of the host into the container'))
     .addOption(list('--dns <address>', "name server, instead of the host's"))
@@ -181,18 +182,21 @@ function publishOf(flags: ContainerFlags): ContainerRequest['publish'] {
 
 function annotationsOf(flags: ContainerFlags): Record<string, string> {
   const annotations = parsePairs('--annotation', flags.annotation);
-  const reserved = Object.keys(annotations).find((name) => name.startsWith(RESERVED_PREFIX) && !FREE.has(name));
-  if (reserved)
-    throw new TskataError(
-      Code.InvalidArgument,
-      `--annotation ${reserved}: names under ${RESERVED_PREFIX} are set by flags`,
-    );
+  refuseReserved('--annotation', Object.keys(annotations));
   for (const [name, value] of Object.entries(parsePairs('--log-opt', flags.logOpt))) {
     if (name !== 'max-size')
       throw new TskataError(Code.InvalidArgument, `--log-opt ${name}: only max-size is supported`);
     annotations[LOG_MAX_SIZE] = String(parseSize('--log-opt max-size', value));
   }
   return annotations;
+}
+
+/** What is written by hand, or comes in somebody's bundle, must not look as if a flag had said it. */
+export function refuseReserved(subject: string, names: readonly string[]): void {
+  const reserved = names.find((name) => name.startsWith(RESERVED_PREFIX) && !FREE.has(name));
+  if (reserved === undefined) return;
+  const fact = `names under ${RESERVED_PREFIX} are set by flags`;
+  throw new TskataError(Code.InvalidArgument, `${subject} ${reserved}: ${fact}`);
 }
 
 function absolute(flag: string, path: string): string {

@@ -1,6 +1,6 @@
 /**
  * Owns the numbers of EROFS's disk format, version 1 (Linux 5.15 and later, which know holes): superblock, inode,
- * directory entry. All little endian. Pure encoders; they look nothing up.
+ * directory entry. All little endian. Pure functions; they look nothing up.
  */
 import type { Attributes } from '../layer/tree.ts';
 
@@ -98,4 +98,11 @@ export function encodeSuperblock(facts: {
   block.writeUInt32LE(facts.metadataBlock, at + 40);
   block.writeUInt32LE(INCOMPAT_CHUNKED_FILE, at + 80);
   return block;
+}
+
+/** Undefined for a block that is no superblock of ours. */
+export function decodeSuperblock(block: Buffer): { readonly blocks: number } | undefined {
+  const at = SUPERBLOCK_AT;
+  if (block.readUInt32LE(at) !== MAGIC || block.readUInt8(at + 12) !== BLOCK_BITS) return undefined;
+  return { blocks: block.readUInt32LE(at + 36) };
 }

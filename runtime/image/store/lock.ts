@@ -4,7 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { watch } from 'node:fs';
-import { link, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { link, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Code, TskataError } from '../../../agent/protocol/errors.ts';
 import { findProcess, isAlive } from '../../state/process-ref.ts';
@@ -31,33 +31,78 @@ export async function withLock<T>(
   deadlineMs: number,
   work: () => Promise<T>,
 ): Promise<T> {
-  const release = await acquire(join(directory, `${name}.lock`), directory, deadlineMs);
+  const path = join(directory, `${name}.lock`);
+  const endsAt = performance.now() + deadlineMs;
+  const release = await acquire(path, directory, async (owner) => {
+    if (performance.now() > endsAt) {
+      throw new TskataError(
+        Code.DeadlineExceeded,
+        `wait for lock ${path} - process ${owner?.split('-')[0]} has held it for ${deadlineMs / 1000} s - see what it does`,
+      );
+    }
+    await nextChange(directory);
+    return true;
+  });
   try {
     return await work();
   } finally {
-    await release();
+    await release?.();
   }
 }
 
-async function acquire(path: string, directory: string, deadlineMs: number): Promise<() => Promise<void>> {
-  const mine = `${processTag()}-${randomBytes(6).toString('hex')}`;
+/**
+ * Takes the lock `name` at once: its release, or the number of the process that has it. For claims that nobody waits
+ * for. Makes the directory.
+ */
+export async function tryLock(directory: string, name: string): Promise<(() => Promise<void>) | number> {
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  const path = join(directory, `${name}.lock`);
+  let holder = 0;
+  const release = await acquire(path, directory, (owner) => {
+    holder = Number(owner?.split('-')[0] ?? 0);
+    // Given back in this moment: once more.
+    return Promise.resolve(owner === undefined);
+  });
+  return release ?? holder;
+}
+
+/** Whether a living process has the lock `name`. */
+export async function isLocked(directory: string, name: string): Promise<boolean> {
+  const owner = await readOwner(join(directory, `${name}.lock`));
+  return owner !== undefined && isTagAlive(owner);
+}
+
+/** Removes locks whose owners are dead; returns their names. */
+export async function removeDeadLocks(directory: string): Promise<string[]> {
+  const removed: string[] = [];
+  for (const file of await readdir(directory).catch(() => [])) {
+    const path = join(directory, file);
+    const owner = file.endsWith('.lock') ? await readOwner(path) : undefined;
+    if (owner === undefined || isTagAlive(owner)) continue;
+    await takeAway(path, owner, newTag());
+    removed.push(file.slice(0, -'.lock'.length));
+  }
+  return removed;
+}
+
+function newTag(): string {
+  return `${processTag()}-${randomBytes(6).toString('hex')}`;
+}
+
+/** Undefined once `patience`, asked while another has the lock, gives up. */
+async function acquire(
+  path: string,
+  directory: string,
+  patience: (owner: string | undefined) => Promise<boolean>,
+): Promise<(() => Promise<void>) | undefined> {
+  const mine = newTag();
   const claim = join(directory, `.claim-${mine}`);
   await writeFile(claim, mine, { flag: 'wx', mode: 0o600 });
   try {
-    const endsAt = performance.now() + deadlineMs;
     while (!(await tryLink(claim, path))) {
       const owner = await readOwner(path);
-      if (owner !== undefined && !isTagAlive(owner)) {
-        await takeAway(path, owner, mine);
-        continue;
-      }
-      if (performance.now() > endsAt) {
-        throw new TskataError(
-          Code.DeadlineExceeded,
-          `wait for lock ${path} - process ${owner?.split('-')[0]} has held it for ${deadlineMs / 1000} s - see what it does`,
-        );
-      }
-      await nextChange(directory);
+      if (owner !== undefined && !isTagAlive(owner)) await takeAway(path, owner, mine);
+      else if (!(await patience(owner))) return undefined;
     }
   } finally {
     await rm(claim, { force: true });

@@ -1,4 +1,4 @@
-// Generated from shim/task/proto/runtime-options.proto by `npm run proto`. Do not edit.
+// Generated from runtime/helper/proto/runtime-options.proto by `npm run proto`. Do not edit.
 import { field, message, type MessageType } from '../../../agent/protocol/message.ts';
 
 export interface Options {
