@@ -72,9 +72,9 @@ printTable(
     ['guest RAM minus MemAvailable, idle', `${mib(idle.guestUsedBytes)} of ${mib(idle.guestRamBytes)}`, '', ''],
     ['agent resident', mib(idle.agentResidentBytes), '', ''],
     [
-      'instructions, start of the agent to ready',
+      "instructions, the agent's main to ready",
       instructions.map((count) => count.toLocaleString('en')).join(' and '),
-      '',
+      instructions[0] === instructions[1] ? 'equal in two boots' : 'NOT equal in two boots',
       '',
     ],
   ],

@@ -1,79 +1,31 @@
 /**
- * A real containerd and its `ctr` in front of the shim: run, exec, metrics, pause, kill, delete, and the events in
- * between. Skipped where there is no containerd.
+ * Real containerds and their `ctr` in front of the shim: run, exec, metrics, pause, kill, delete, and the events in
+ * between.
  */
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import {
-  accessSync,
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+import { copyFileSync, mkdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { ending, eventually, watchOutput } from '../helpers/tskata.ts';
+import { CONTAINERD_RELEASES } from '../helpers/containerd/programs.ts';
+import { Containerd } from '../helpers/containerd.ts';
+import { eventually, watchOutput } from '../helpers/tskata.ts';
 
-const CONTAINERD = '/usr/bin/containerd';
 const BUSYBOX = '/bin/busybox';
-const BIN = join(process.env.TSKATA_TEST_BUILD ?? join(import.meta.dirname, '../../build'), 'bin');
-const missing = [CONTAINERD, BUSYBOX].filter((path) => !existsSync(path));
-if (missing.length > 0) process.stderr.write(`skipped: containerd tests, without ${missing.join(' and ')}\n`);
 
-describe.skipIf(missing.length > 0)('containerd', () => {
-  let directory: string;
-  let daemon: ChildProcess;
+describe.each(CONTAINERD_RELEASES)('containerd %s', (release) => {
+  let containerd: Containerd;
   let rootfs: string;
 
   beforeAll(async () => {
-    accessSync(join(BIN, 'containerd-shim-tskata-v2'));
-    directory = mkdtempSync(join(tmpdir(), 'tsk-'));
-    rootfs = join(directory, 'rootfs');
+    containerd = await Containerd.start({ release, withoutImages: true });
+    rootfs = join(containerd.directory, 'rootfs');
     for (const name of ['bin', 'proc', 'sys', 'dev', 'etc', 'tmp']) mkdirSync(join(rootfs, name), { recursive: true });
     copyFileSync(BUSYBOX, join(rootfs, 'bin/busybox'));
     symlinkSync('busybox', join(rootfs, 'bin/sh'));
-    const config = [
-      'version = 2',
-      `root = "${directory}/root"`,
-      `state = "${directory}/state"`,
-      'disabled_plugins = ["io.containerd.grpc.v1.cri"]',
-      '[grpc]',
-      `  address = "${directory}/c.sock"`,
-    ];
-    writeFileSync(join(directory, 'config.toml'), config.join('\n'));
-    daemon = spawn(CONTAINERD, ['-c', join(directory, 'config.toml')], {
-      env: {
-        ...process.env,
-        PATH: `${BIN}:${process.env.PATH}`,
-        TSKATA_RUN_ROOT: join(directory, 'run'),
-        TSKATA_LIB_ROOT: join(directory, 'lib'),
-      },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
-    await watchOutput(daemon).until(/successfully booted/, 30_000);
   });
 
-  afterAll(async () => {
-    const ended = ending(daemon);
-    daemon.kill('SIGTERM');
-    await ended;
-    const left = existsSync(join(directory, 'run/default')) ? readdirSync(join(directory, 'run/default')) : [];
-    rmSync(directory, { recursive: true, force: true });
-    expect(left).toEqual([]);
-  });
+  afterAll(() => containerd?.dispose());
 
-  function ctr(...args: readonly string[]): Promise<{ status: number; stdout: string; stderr: string }> {
-    return new Promise((resolve) => {
-      execFile('ctr', ['-a', join(directory, 'c.sock'), ...args], { timeout: 60_000 }, (error, stdout, stderr) => {
-        resolve({ status: error === null ? 0 : Number(error.code ?? 255), stdout, stderr });
-      });
-    });
-  }
+  const ctr = (...args: readonly string[]) => containerd.ctr(args);
 
   const run = (flags: readonly string[], id: string, ...command: string[]) =>
     ctr('run', ...flags, '--runtime', 'io.containerd.tskata.v2', '--rootfs', rootfs, id, ...command);
@@ -110,7 +62,7 @@ describe.skipIf(missing.length > 0)('containerd', () => {
   });
 
   test('the life of a task, with its events in order', { timeout: 120_000 }, async () => {
-    const events = spawn('ctr', ['-a', join(directory, 'c.sock'), 'events']);
+    const events = containerd.namespaces.start([...containerd.ctrCommand, 'events']);
     const seen = watchOutput(events);
     expect((await run(['-d'], 'life', '/bin/busybox', 'sleep', '1000')).status).toBe(0);
     expect((await ctr('task', 'ls')).stdout).toMatch(/life\s+\d+\s+RUNNING/);

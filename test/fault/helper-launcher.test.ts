@@ -10,19 +10,25 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { BootstrapParams } from '../../runtime/helper/generated/bootstrap.ts';
+import { Any } from '../../runtime/helper/generated/google.ts';
+import { Options } from '../../runtime/helper/generated/runtime-options.ts';
 import { findProcess } from '../../runtime/state/process-ref.ts';
 import { encodeRecord } from '../../runtime/state/record.ts';
 import { decodeAssign } from '../../shim/assign.ts';
 import { DeleteResponse } from '../../shim/task/generated/task.ts';
 import { buildHelper, type HelperBuild } from '../helpers/native.ts';
+import { eventually } from '../helpers/tskata.ts';
 
 /** Tells what it was given to whoever asks. */
 const SHIM = `
@@ -135,6 +141,8 @@ test('start answers one address that can be connected to at once', async () => {
     containerdAddress: '/run/a.sock',
     ttrpcAddress: '/run/t.sock',
     publishBinary: '',
+    caller: 'containerd',
+    configPath: '',
     debug: false,
   });
   expect(told.fds).toEqual(['0', '1', '2', '3', '4']);
@@ -217,6 +225,24 @@ test('delete of what nobody knows is an answer', () => {
   expect(runDelete('nobody').exitStatus).toBe(137);
 });
 
+test('delete unmounts what is on the rootfs of its bundle, and nothing that a link leads to', () => {
+  const elsewhere = mkdtempSync(join(build.directory, 'elsewhere-'));
+  const isMounted = (path: string): boolean => readFileSync('/proc/self/mountinfo', 'utf8').includes(` ${path} `);
+  mkdirSync(join(elsewhere, 'rootfs'));
+  execFileSync('mount', ['-t', 'tmpfs', 'tmpfs', join(elsewhere, 'rootfs')]);
+  symlinkSync(join(elsewhere, 'rootfs'), join(bundle, 'rootfs'));
+  runDelete('nobody');
+  expect(isMounted(join(elsewhere, 'rootfs'))).toBe(true);
+  rmSync(bundle, { recursive: true });
+  symlinkSync(elsewhere, bundle);
+  runDelete('nobody');
+  expect(isMounted(join(elsewhere, 'rootfs'))).toBe(true);
+  rmSync(bundle);
+  bundle = elsewhere;
+  runDelete('nobody');
+  expect(isMounted(join(elsewhere, 'rootfs'))).toBe(false);
+});
+
 function writeRecord(id: string, sandbox: string, shim: { pid: number; startTicks: number }, exit?: object): string {
   const directory = join(build.runRoot, 'default', id);
   mkdirSync(join(directory, 'deep', 'er'), { recursive: true });
@@ -274,6 +300,33 @@ test('delete of a container never ends the machine of its pod', () => {
   sleeper.kill('SIGKILL');
 });
 
+test('delete leaves a shim alone that was started after it, for the same id', async () => {
+  const line = [...args('delete', 'again').slice(0, -1), '-bundle', bundle, 'delete'];
+  // A delete that is old when it runs: exec keeps the time at which the process began.
+  const late = spawn('sh', ['-c', 'kill -STOP $$; exec "$0" "$@"', launcher, ...line], { env: environment });
+  await eventually(() => /^State:\tT/m.test(readFileSync(`/proc/${late.pid}/status`, 'utf8')), 5_000, 'the stop');
+  await sleep(50);
+  const sleeper = spawn('sleep', ['1000']);
+  const ref = findProcess(sleeper.pid ?? 0);
+  if (ref === undefined) throw new Error('no process');
+  const directory = writeRecord('again', 'again', ref);
+  late.kill('SIGCONT');
+  expect(await once(late, 'exit')).toEqual([0, null]);
+  expect(findProcess(ref.pid)).toEqual(ref);
+  expect(existsSync(directory)).toBe(true);
+  sleeper.kill('SIGKILL');
+});
+
+test('delete ends a shim that came to no Create', async () => {
+  const address = await start('early');
+  const { pid } = await facts(address);
+  runDelete('early');
+  await eventually(() => findProcess(pid) === undefined, 5_000, 'the end of the shim');
+  shims.delete(pid);
+  expect(existsSync(address.replace('unix://', ''))).toBe(false);
+  expect(existsSync(join(build.runRoot, 'default', 'early'))).toBe(false);
+});
+
 test('delete answers with a recorded exit', () => {
   const at = '2024-05-06T07:08:09.250Z';
   writeRecord('exited', 'exited', { pid: 4_000_000, startTicks: 1 }, { exit: { status: 3, at, oomKilled: false } });
@@ -291,9 +344,76 @@ test('the command line gets its arguments, and no variable that steers Node', ()
   expect(env.NODE_OPTIONS).toBeUndefined();
 });
 
+const OPTIONS = { typeUrl: 'runtimeoptions.v1.Options', value: Options.encode({ configPath: '/etc/other.toml' }) };
+const PARAMS = { containerdVersion: '2.3.0', containerdTtrpcAddress: '/run/other.ttrpc' };
+
+/** The assign message of a shim that was started with these bytes in a pipe, as containerd does. */
+async function startWith(input: Uint8Array, more: NodeJS.ProcessEnv = {}): Promise<Record<string, unknown>> {
+  const file = join(bundle, 'input');
+  writeFileSync(file, input);
+  const { stdout } = await promisify(execFile)('sh', ['-c', 'cat "$0" | "$@"', file, launcher, ...args('start')], {
+    cwd: bundle,
+    env: { PATH: process.env.PATH, ...environment, ...more },
+  });
+  return JSON.parse((await facts(stdout)).assign) as Record<string, unknown>;
+}
+
+test.each([
+  ['nothing', new Uint8Array(0), ''],
+  ['options of containerd up to 2.2', Any.encode(OPTIONS), '/etc/other.toml'],
+  ['options of another runtime', Any.encode({ typeUrl: 'containerd.runc.v1.Options', value: Buffer.of(8, 1) }), ''],
+  ['no options of containerd 2.3', BootstrapParams.encode(PARAMS), ''],
+  [
+    'options of containerd 2.3',
+    // With the fields that look like an Any, and a number that a later version may add.
+    Buffer.concat([
+      Any.encode({ typeUrl: 'id', value: Buffer.from('ns') }),
+      BootstrapParams.encode({ ...PARAMS, extensions: [{ value: { typeUrl: 'x' } }, { value: OPTIONS }] }),
+      Buffer.of(0x7a, 0x01, 0x00),
+    ]),
+    '/etc/other.toml',
+  ],
+])('standard input: %s', async (_what, input, configPath) => {
+  expect(await startWith(input)).toMatchObject({ configPath });
+});
+
+test('the address for events comes from the environment, or from containerd 2.3', async () => {
+  const input = BootstrapParams.encode(PARAMS);
+  expect(await startWith(input)).toMatchObject({ ttrpcAddress: '/run/other.ttrpc' });
+  counter += 1;
+  expect(await startWith(input, { TTRPC_ADDRESS: '/run/t.sock' })).toMatchObject({ ttrpcAddress: '/run/t.sock' });
+});
+
+test.each([
+  ['relative path', Options.encode({ configPath: 'x.toml' }), 'is not an absolute path'],
+  [
+    'keys that would be ignored',
+    Options.encode({ configBody: Buffer.from('Debug = true') }),
+    'only ConfigPath is known',
+  ],
+])('options with a %s are refused', async (_what, value, words) => {
+  await expect(startWith(Any.encode({ ...OPTIONS, value }))).rejects.toThrow(words);
+  expect(existsSync(join(bundle, 'address'))).toBe(false);
+});
+
+test('a container of a CRI-O pod is grouped as well', async () => {
+  const address = await start('crio-pod');
+  bundle = mkdtempSync(join(build.directory, 'bundle-'));
+  const annotations = { 'io.kubernetes.cri-o.ContainerType': 'container', 'io.kubernetes.cri-o.SandboxID': 'crio-pod' };
+  writeFileSync(join(bundle, 'config.json'), JSON.stringify({ ociVersion: '1.0.2', annotations }));
+  expect(await start()).toBe(address);
+  await facts(address);
+});
+
 test('version and info', () => {
   expect(execFileSync(launcher, ['-v']).toString()).toContain('Version: ');
-  expect(execFileSync(launcher, ['-info'], { input: '' }).toString()).toContain('io.containerd.tskata.v2');
+  // RuntimeInfo {name = 1, version = 2 {version = 1}}.
+  const info = execFileSync(launcher, ['-info'], { input: '' });
+  const { version } = JSON.parse(readFileSync(join(import.meta.dirname, '../../package.json'), 'utf8'));
+  const inner = Buffer.concat([Buffer.of(0x0a, version.length), Buffer.from(version)]);
+  const name = 'io.containerd.tskata.v2';
+  const outer = [Buffer.of(0x0a, name.length), Buffer.from(name), Buffer.of(0x12, inner.length), inner];
+  expect(info).toEqual(Buffer.concat(outer));
 });
 
 test('gc removes sockets that nobody serves, and leaves those that somebody does', async () => {

@@ -19,7 +19,7 @@ import { createInterface } from 'node:readline';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import { type Keeper, startKeeper } from '../../runtime/helper-client/keeper.ts';
-import { spawnChild } from '../../runtime/helper-client/process-host.ts';
+import { spawnChild, startStandIn } from '../../runtime/helper-client/process-host.ts';
 import type { ChildSpec } from '../../runtime/vm/process-host.ts';
 import { buildHelper, type HelperBuild } from '../helpers/native.ts';
 
@@ -90,7 +90,7 @@ afterAll(() => build.remove());
 function startShim(): ChildProcess {
   const source = `
     import { startKeeper } from '${join(import.meta.dirname, '../../runtime/helper-client/keeper.ts')}';
-    import { spawnChild } from '${join(import.meta.dirname, '../../runtime/helper-client/process-host.ts')}';
+    import { spawnChild, startStandIn } from '${join(import.meta.dirname, '../../runtime/helper-client/process-host.ts')}';
     const keeper = await startKeeper({ helper: '${build.helper}', runRoot: '${build.runRoot}', inherited: [], onLog: () => {} });
     const one = await spawnChild(keeper, ${JSON.stringify(program('one', ['sleep', '1000']))}, ${UID});
     const two = await spawnChild(keeper, ${JSON.stringify(program('two', ['sh', '-c', 'trap "" TERM INT HUP; while :; do :; done']))}, ${UID});
@@ -324,4 +324,33 @@ test('a program that floods its log costs no memory, and no line is endless', as
   await host.close();
   expect(Math.max(...lines.map((line) => line.length))).toBeLessThanOrEqual(1000);
   expect(lines).toContain('a?[2Jb');
+});
+
+/** Sum of a process's private memory, in kB. */
+function privateKib(pid: number): number {
+  const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8');
+  return [...rollup.matchAll(/^Private_\w+:\s+(\d+) kB/gm)].reduce((sum, [, kib]) => sum + Number(kib), 0);
+}
+
+test('a stand-in only exists: in the sandbox network, without files, memory or signals, until it is killed', async () => {
+  const one = await keeper();
+  const opened = await one.call.openNetwork({ path: '' }, { timeoutMs: 5_000 });
+  const standIn = await startStandIn(one, 'stand-in-1', 'my-container', '');
+  const other = await startStandIn(one, 'stand-in-2', 'my-other', '');
+  expect(readFileSync(`/proc/${standIn.pid}/cmdline`, 'utf8')).toBe('tskata-stand-in\0my-container\0');
+  expect(readFileSync(`/proc/${standIn.pid}/comm`, 'utf8')).toBe('tskata-stand-in\n');
+  const network = readlinkSync(`/proc/${standIn.pid}/ns/net`);
+  expect(network).toBe(readlinkSync(opened.path));
+  expect(readlinkSync(`/proc/${other.pid}/ns/net`)).toBe(network);
+  const files = readdirSync(`/proc/${standIn.pid}/fd`).map((fd) => readlinkSync(`/proc/${standIn.pid}/fd/${fd}`));
+  expect(files).toEqual(['/dev/null', '/dev/null', '/dev/null']);
+  expect(privateKib(standIn.pid)).toBeLessThan(200);
+  for (const signal of ['SIGTERM', 'SIGHUP', 'SIGINT', 'SIGUSR1'] as const) process.kill(standIn.pid, signal);
+  await standIn.signal(9);
+  expect(await standIn.exited).toBe(128 + 9);
+  expect(isGone(standIn.pid)).toBe(true);
+  // Its name is free again, and nothing is remembered of it.
+  expect((await startStandIn(one, 'stand-in-1', 'my-container', '')).pid).not.toBe(standIn.pid);
+  process.kill(one.pid, 'SIGKILL');
+  expect(await gone([other.pid], 2_000)).toBeLessThan(1_000);
 });

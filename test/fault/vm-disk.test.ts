@@ -3,8 +3,11 @@ import { execFileSync } from 'node:child_process';
 import { copyFile, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { type AgentVm, makeTestDisks, runContainer, type TestDisks, testSpec } from '../helpers/agent-vm.ts';
+import { runContainer } from '../helpers/agent-programs.ts';
+import type { AgentVm } from '../helpers/agent-vm.ts';
+import { testSpec } from '../helpers/container-defaults.ts';
 import { connect, type FactoryHarness, openFactoryHarness } from '../helpers/qemu-factory.ts';
+import { makeTestDisks, type TestDisks } from '../helpers/test-disks.ts';
 
 const ROOM_MIB = 16;
 let harness: FactoryHarness;

@@ -8,6 +8,7 @@ import { decodeRecord } from '../../runtime/state/record.ts';
 import { checkMountOptions } from '../../runtime/storage/mount-options.ts';
 import { decodeAssign } from '../../shim/assign.ts';
 import { LineSplitter } from '../../shim/io/log-file.ts';
+import { testPolicies } from '../helpers/policies.ts';
 
 const SETTINGS = { seed: 20_260_101, numRuns: 2_000 };
 
@@ -22,6 +23,8 @@ const ASSIGN = {
   containerdAddress: '',
   ttrpcAddress: '/t',
   publishBinary: '',
+  caller: 'containerd',
+  configPath: '',
   debug: false,
 };
 
@@ -93,8 +96,11 @@ test('annotations', () => {
     fc.string(),
     fc.jsonValue().map((json) => JSON.stringify(json)),
   );
+  const policy = testPolicies('command').annotations;
   fc.assert(
-    fc.property(fc.dictionary(name, value), (annotations) => onlyThrows([TskataError], () => readOptions(annotations))),
+    fc.property(fc.dictionary(name, value), (annotations) =>
+      onlyThrows([TskataError], () => readOptions(annotations, policy)),
+    ),
     SETTINGS,
   );
 });

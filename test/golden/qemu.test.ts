@@ -6,7 +6,7 @@ import { loadProfile } from '../../runtime/qemu/profile.ts';
 import type { VmConfig } from '../../runtime/vm/vm.ts';
 
 const CONFIGS = join(import.meta.dirname, '../../qemu-configs');
-const PROFILES = ['q35-kvm', 'q35-tcg', 'microvm-kvm', 'microvm-tcg'];
+const PROFILES = ['q35-kvm', 'q35-tcg', 'microvm-kvm', 'microvm-tcg', 'q35-kvm-vsock'];
 const plain: VmConfig = {
   profile: 'auto',
   memoryMib: 512,
@@ -15,6 +15,7 @@ const plain: VmConfig = {
   initrd: '/guest/initrd.img',
   disks: [],
   shares: [],
+  nics: [],
   debug: false,
 };
 const full: VmConfig = {
@@ -27,7 +28,7 @@ const full: VmConfig = {
     { slot: 8, path: '/scratch/c1.ext4', readOnly: false, ephemeral: true },
   ],
   shares: [{ tag: 'volumes', directory: '/srv', readOnly: false }],
-  nic: { mac: '02:00:00:00:00:01', backend: { type: 'passt', address: '10.0.2.15', gateway: '10.0.2.2', dns: [] } },
+  nics: [{ mac: '02:00:00:00:00:01', backend: { type: 'user', address: '10.0.2.15', gateway: '10.0.2.2', dns: [] } }],
 };
 
 async function compose(profile: string, config: VmConfig, more: Partial<CommandLineInput> = {}) {
@@ -36,6 +37,8 @@ async function compose(profile: string, config: VmConfig, more: Partial<CommandL
     config,
     hostTscKhz: 2_600_000,
     hostDevices: new Set(),
+    vhostNet: false,
+    ...(profile.endsWith('-vsock') ? { vsockCid: 4242 } : {}),
     ...more,
   });
 }
@@ -85,9 +88,26 @@ it('a block device of the host', async () => {
   expect(args.join(' ')).toContain('"driver":"host_device"');
 });
 
-it('a tap', async () => {
+it('the profile with vsock is the default one in all else', async () => {
+  const { name, description, agentTransport, ...rest } = await loadProfile(CONFIGS, 'q35-kvm-vsock');
+  expect(agentTransport).toBe('vsock');
+  expect(await loadProfile(CONFIGS, 'q35-kvm')).toMatchObject(rest);
+});
+
+describe('a tap', () => {
   const nic = { mac: '02:00:00:00:00:02', backend: { type: 'tap', tap: 'tap0' } } as const;
-  const line = await compose('q35-kvm', { ...plain, nic });
-  const fd = line.descriptors.findIndex((descriptor) => descriptor.kind === 'tap') + 3;
-  expect(line.args.join(' ')).toContain(`"type":"tap","id":"net","fd":"${fd}"`);
+
+  it('by vhost', async () => {
+    const line = await compose('q35-kvm', { ...plain, nics: [nic] }, { vhostNet: true });
+    await expect(show(line)).toMatchFileSnapshot('qemu/q35-kvm.tap-vhost.txt');
+  });
+
+  it('by QEMU', async () => {
+    const line = await compose('q35-tcg', { ...plain, nics: [nic] });
+    await expect(show(line)).toMatchFileSnapshot('qemu/q35-tcg.tap.txt');
+  });
+
+  it('is the only one that vhost changes', async () => {
+    expect(await compose('q35-kvm', full, { vhostNet: true })).toEqual(await compose('q35-kvm', full));
+  });
 });

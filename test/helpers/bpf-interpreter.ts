@@ -1,9 +1,11 @@
-/** Runs the few eBPF instructions that our egress programs are made of, on a made-up context. */
+/** Runs the few eBPF instructions that our programs are made of, on a made-up context. */
 
 /** What a program sees: its context struct and, for packet programs, the packet from its IP header on. */
 export interface BpfInput {
   readonly context: Uint8Array;
   readonly packet?: Uint8Array;
+  /** Further helpers of the kernel by number; bpf_skb_load_bytes is there. */
+  readonly helpers?: Readonly<Record<number, (args: readonly number[]) => number>>;
 }
 
 const CONTEXT_BASE = 0x10_0000;
@@ -64,6 +66,16 @@ export function runBpf(code: Uint8Array, input: BpfInput): number {
       case 0x71:
         registers[to] = load(get(from) + offset, 1);
         break;
+      case 0x62:
+        new DataView(stack.buffer).setInt32(get(to) + offset - STACK_BASE, value, true);
+        break;
+      case 0x18:
+        registers[to] = value;
+        pc += 1;
+        break;
+      case 0x15:
+        if (get(to) === value) pc += offset;
+        break;
       case 0x05:
         pc += offset;
         break;
@@ -77,6 +89,12 @@ export function runBpf(code: Uint8Array, input: BpfInput): number {
         if (get(to) < value) pc += offset;
         break;
       case 0x85: {
+        const helper = input.helpers?.[value];
+        if (helper !== undefined) {
+          registers[0] = helper(registers.slice(1, 6));
+          for (const scratch of [1, 2, 3, 4, 5]) registers[scratch] = Number.NaN;
+          break;
+        }
         if (value !== 26) throw new Error(`helper ${value} is not known here`);
         const packet = input.packet ?? new Uint8Array(0);
         const start = get(2);

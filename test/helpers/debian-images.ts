@@ -13,7 +13,7 @@ import type { TestRegistry } from './registry.ts';
 
 const PACKAGES = ['redis-server', 'nginx-light', 'python3-minimal'];
 const SUITE = 'bookworm';
-const BUILD_TIMEOUT_MS = 300_000;
+const BUILD_TIMEOUT_MS = 900_000;
 const PATH = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 /** Names of the images. */

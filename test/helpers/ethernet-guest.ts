@@ -1,10 +1,14 @@
 /**
- * A guest made of nothing but frames: speaks Ethernet, ARP, IPv4, TCP and UDP to passt over the stream that QEMU would
- * hold (each frame after its length, 32 bits big endian). Enough to see what becomes of one packet.
+ * A guest made of nothing but frames: speaks Ethernet, ARP, IPv4, TCP and UDP to the user-mode network over the stream
+ * that QEMU would hold (each frame after its length, 32 bits big endian). Enough to see what becomes of one packet.
  */
 import type { Duplex } from 'node:stream';
 
 const GUEST_MAC = mac('02:74:73:6b:00:01');
+/** The other end of the link takes every frame for its own. */
+const GATEWAY_MAC = mac('02:74:73:6b:00:02');
+const ICMP = 1;
+const ICMP_UNREACHABLE = 3;
 const TCP = 6;
 const UDP = 17;
 const SYN = 0x02;
@@ -12,20 +16,18 @@ const RST = 0x04;
 const ACK = 0x10;
 
 /** What a connection attempt met. */
-export type Reply = 'accepted' | 'refused' | 'silence';
+export type Reply = 'accepted' | 'refused' | 'unreachable' | 'silence';
 
 export class EthernetGuest {
   readonly #socket: Duplex;
   readonly #address: Buffer;
-  readonly #gatewayMac: Buffer;
   readonly #listeners = new Set<(ip: Buffer) => void>();
   #received = Buffer.alloc(0);
   #nextPort = 40_000;
 
-  constructor(socket: Duplex, address: string, gatewayMac: string) {
+  constructor(socket: Duplex, address: string) {
     this.#socket = socket;
     this.#address = inet(address);
-    this.#gatewayMac = mac(gatewayMac);
     socket.on('data', (chunk: Buffer) => this.#receive(chunk));
   }
 
@@ -40,8 +42,9 @@ export class EthernetGuest {
     segment[13] = SYN;
     segment.writeUInt16BE(64_000, 14);
     const answer = this.#await(TCP, address, port, from, timeoutMs).then((reply): Reply => {
-      const flags = reply?.[13] ?? 0;
       if (reply === undefined) return 'silence';
+      if (reply === 'unreachable') return reply;
+      const flags = reply[13] ?? 0;
       return flags & RST ? 'refused' : (flags & (SYN | ACK)) === (SYN | ACK) ? 'accepted' : 'silence';
     });
     this.#sendIp(TCP, inet(address), segment, 16);
@@ -57,7 +60,8 @@ export class EthernetGuest {
     datagram.writeUInt16BE(datagram.length, 4);
     const answer = this.#await(UDP, address, port, from, timeoutMs);
     this.#sendIp(UDP, inet(address), datagram, 6);
-    return (await answer)?.subarray(8);
+    const reply = await answer;
+    return reply === 'unreachable' ? undefined : reply?.subarray(8);
   }
 
   #await(
@@ -66,9 +70,9 @@ export class EthernetGuest {
     port: number,
     from: number,
     timeoutMs: number,
-  ): Promise<Buffer | undefined> {
+  ): Promise<Buffer | 'unreachable' | undefined> {
     return new Promise((resolve) => {
-      const done = (result: Buffer | undefined): void => {
+      const done = (result: Buffer | 'unreachable' | undefined): void => {
         clearTimeout(timer);
         this.#listeners.delete(listener);
         resolve(result);
@@ -76,6 +80,10 @@ export class EthernetGuest {
       const timer = setTimeout(() => done(undefined), timeoutMs);
       const listener = (packet: Buffer): void => {
         const body = packet.subarray(((packet[0] ?? 0) & 15) * 4, packet.readUInt16BE(2));
+        if (packet[9] === ICMP && body[0] === ICMP_UNREACHABLE && isAbout(body.subarray(8), address, port, from)) {
+          done('unreachable');
+          return;
+        }
         const same = packet[9] === protocol && packet.subarray(12, 16).equals(inet(address));
         if (same && body.readUInt16BE(0) === port && body.readUInt16BE(2) === from) done(body);
       };
@@ -94,7 +102,7 @@ export class EthernetGuest {
     header.writeUInt16BE(checksum(header), 10);
     const pseudo = Buffer.concat([this.#address, to, Buffer.from([0, protocol, body.length >> 8, body.length & 255])]);
     body.writeUInt16BE(checksum(Buffer.concat([pseudo, body])), checksumAt);
-    this.#sendFrame(this.#gatewayMac, 0x0800, Buffer.concat([header, body]));
+    this.#sendFrame(GATEWAY_MAC, 0x0800, Buffer.concat([header, body]));
   }
 
   #sendFrame(to: Buffer, type: number, body: Buffer): void {
@@ -126,6 +134,14 @@ export class EthernetGuest {
     ]);
     this.#sendFrame(request.subarray(8, 14), 0x0806, reply);
   }
+}
+
+/** Whether the packet that an ICMP error quotes is ours. */
+function isAbout(quoted: Buffer, address: string, port: number, from: number): boolean {
+  const body = quoted.subarray(((quoted[0] ?? 0) & 15) * 4);
+  return (
+    quoted.subarray(16, 20).equals(inet(address)) && body.readUInt16BE(0) === from && body.readUInt16BE(2) === port
+  );
 }
 
 function mac(text: string): Buffer {

@@ -7,7 +7,7 @@ import type { Agent, CreateContainerRequest, Process, Streams } from '../../agen
 import type { MuxStream } from '../../agent/protocol/mux/stream.ts';
 import type { AgentServer } from '../../agent/protocol/serve.ts';
 import type { Handlers } from '../../agent/protocol/service.ts';
-import type { DiskConfig, ShareConfig, Vm, VmConfig, VmEnd, VmFactory } from '../../runtime/vm/vm.ts';
+import type { DiskConfig, NicConfig, ShareConfig, Vm, VmConfig, VmEnd, VmFactory } from '../../runtime/vm/vm.ts';
 import { type AgentPeer, agentPeer } from './agent-peer.ts';
 
 interface Exit {
@@ -236,12 +236,15 @@ export class FakeVm implements Vm {
   readonly qemuPid = process.pid;
   readonly attachedDisks: DiskConfig[] = [];
   readonly attachedShares: ShareConfig[] = [];
+  /** Hardware addresses. */
+  readonly nics: Set<string>;
   stops = 0;
   readonly #end = Promise.withResolvers<VmEnd>();
 
   constructor(config: VmConfig, guest: FakeGuest) {
     this.config = config;
     this.guest = guest;
+    this.nics = new Set(config.nics.map(({ mac }) => mac));
     this.control = guest.peer.control.connect();
     this.bytes = guest.peer.bytes.connect();
   }
@@ -269,6 +272,14 @@ export class FakeVm implements Vm {
   }
   attachShare(share: ShareConfig): Promise<void> {
     this.attachedShares.push(share);
+    return Promise.resolve();
+  }
+  attachNic({ mac }: NicConfig): Promise<void> {
+    this.nics.add(mac);
+    return Promise.resolve();
+  }
+  detachNic(mac: string): Promise<void> {
+    this.nics.delete(mac);
     return Promise.resolve();
   }
   pause(): Promise<void> {

@@ -2,7 +2,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 
 const PROGRAMS =
-  /(^|\/)(qemu-system-x86_64|virtiofsd|passt(\.avx2)?|tskata-helper|containerd-shim-tskata-v2|tskata-agent)$/;
+  /(^|\/)(qemu-system-x86_64|virtiofsd|tskata-usernet|tskata-helper|containerd-shim-tskata-v2|tskata-agent)$/;
 const RUN_ROOT = '/run/tskata';
 
 async function leftProcesses(): Promise<string[]> {

@@ -19,6 +19,8 @@ export interface LayoutOptions {
   readonly architecture?: string;
   /** The configuration's `config`. */
   readonly config?: Readonly<Record<string, unknown>>;
+  /** Full name under which containerd imports it. */
+  readonly containerdName?: string;
 }
 
 /** Digests of what was written. */
@@ -67,7 +69,10 @@ export async function writeLayout(
     Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType, config, layers: descriptors })),
     mediaType,
   );
-  const annotations = { 'org.opencontainers.image.ref.name': tag };
+  const annotations = {
+    'org.opencontainers.image.ref.name': tag,
+    ...(options.containerdName === undefined ? {} : { 'io.containerd.image.name': options.containerdName }),
+  };
   await writeFile(
     join(directory, 'index.json'),
     JSON.stringify({ schemaVersion: 2, manifests: [{ ...manifest, annotations }] }),

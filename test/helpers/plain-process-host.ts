@@ -24,7 +24,10 @@ export function plainProcessHost(): ProcessHost {
     },
     spawn: (spec) => start(spec, children, sockets),
     addDescriptor: () => Promise.reject(new Error('the plain process host passes no descriptors')),
+    addTap: () => Promise.reject(new Error('the plain process host passes no descriptors')),
     copySparse: (source, target) => copyFile(source, target),
+    claimVsock: () => Promise.reject(new Error('the plain process host has no vsock')),
+    relayVsock: () => Promise.reject(new Error('the plain process host has no vsock')),
     close: async () => {
       for (const child of children) {
         if (child.exitCode !== null || child.signalCode !== null) continue;

@@ -24,6 +24,13 @@ const HELPER = join(LIB, 'tskata-helper');
 /** Generous: the machine may be busy with other tests. */
 const CALL = { timeoutMs: 60_000 };
 
+/** What a test may know of a keeper. */
+interface KeeperFacts {
+  readonly pid: number;
+  /** Path by which its network namespace is entered; empty without one. */
+  readonly network: string;
+}
+
 /** A factory maker and what belongs to it. */
 export interface FactoryHarness {
   /** Removed by `close`. */
@@ -32,10 +39,12 @@ export interface FactoryHarness {
   factory(overrides?: {
     readonly facts?: Partial<HostFacts>;
     readonly processHost?: () => Promise<ProcessHost>;
+    /** The keeper has a network namespace of its own, for a tap. */
+    readonly network?: boolean;
   }): Promise<{
     readonly factory: VmFactory;
     readonly stateDirectory: string;
-    readonly keepers: { readonly pid: number }[];
+    readonly keepers: KeeperFacts[];
     readonly log: string[];
   }>;
   /** A configuration of the built guest. */
@@ -55,12 +64,12 @@ export async function openFactoryHarness(): Promise<FactoryHarness> {
       const stateDirectory = join(runRoot, `machine-${machines}`);
       await mkdir(stateDirectory, { mode: 0o700 });
       const log: string[] = [];
-      const keepers: { pid: number }[] = [];
+      const keepers: KeeperFacts[] = [];
       const factory = createQemuFactory({
         configDirectory: CONFIGS,
         stateDirectory,
         facts: async () => ({ ...(await probeHost({ runRoot })), ...overrides.facts }),
-        processHost: overrides.processHost ?? (() => keeperHost(runRoot, log, keepers)),
+        processHost: overrides.processHost ?? (() => keeperHost(runRoot, log, keepers, overrides.network === true)),
         clock: nodeClock,
       });
       return { factory, stateDirectory, keepers, log };
@@ -73,6 +82,7 @@ export async function openFactoryHarness(): Promise<FactoryHarness> {
       initrd: INITRD,
       disks: [],
       shares: [],
+      nics: [],
       debug: false,
       ...changes,
     }),
@@ -80,14 +90,20 @@ export async function openFactoryHarness(): Promise<FactoryHarness> {
   };
 }
 
-async function keeperHost(runRoot: string, log: string[], keepers: { pid: number }[]): Promise<ProcessHost> {
+async function keeperHost(
+  runRoot: string,
+  log: string[],
+  keepers: KeeperFacts[],
+  network: boolean,
+): Promise<ProcessHost> {
   const keeper = await startKeeper({
     helper: HELPER,
     runRoot,
     inherited: [...INHERITED],
     onLog: (line) => log.push(line),
   });
-  keepers.push({ pid: keeper.pid });
+  const { path } = network ? await keeper.call.openNetwork({ path: '' }, CALL) : { path: '' };
+  keepers.push({ pid: keeper.pid, network: path });
   const { uid } = await keeper.call.claimUser({ first: 200_000, count: 1000 }, CALL);
   return keeperProcessHost(keeper, uid);
 }

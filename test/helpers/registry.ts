@@ -28,6 +28,8 @@ export interface TestRegistry {
 /** Optional password: "user", and its bcrypt line for htpasswd. */
 export interface RegistryOptions {
   readonly htpasswd?: string;
+  /** Words before a command that make it run where its clients are, in a network namespace of a test. */
+  readonly within?: readonly string[];
 }
 
 export async function startRegistry(options: RegistryOptions = {}): Promise<TestRegistry> {
@@ -42,7 +44,11 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Test
     config,
     `version: 0.1\nlog:\n  level: info\nstorage:\n  filesystem:\n    rootdirectory: ${directory}\n  delete:\n    enabled: true\nhttp:\n  addr: ${address}\n${auth}`,
   );
-  const child = spawn('docker-registry', ['serve', config], { stdio: ['ignore', 'ignore', 'pipe'] });
+  const within = (...command: readonly string[]): [string, string[]] => {
+    const [program = '', ...args] = [...(options.within ?? []), ...command];
+    return [program, args];
+  };
+  const child = spawn(...within('docker-registry', 'serve', config), { stdio: ['ignore', 'ignore', 'pipe'] });
   const stop = async (): Promise<void> => {
     if (child.exitCode === null && child.signalCode === null) {
       child.kill('SIGKILL');
@@ -62,7 +68,8 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Test
     stop,
     push: async (source, name) => {
       const flags = ['--quiet', '--preserve-digests', '--dest-tls-verify=false'];
-      await run('skopeo', ['copy', ...flags, source, `docker://${address}/${name}`], { timeoutMs: PUSH_TIMEOUT_MS });
+      const command = within('skopeo', 'copy', ...flags, source, `docker://${address}/${name}`);
+      await run(...command, { timeoutMs: PUSH_TIMEOUT_MS });
       return `${address}/${name}`;
     },
   };

@@ -1,26 +1,28 @@
 /** A whole shim in this process, on a real socket in a temporary directory, with a fake machine behind it. */
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { connect, createServer, type Server, type Socket } from 'node:net';
+import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { MAX_TTRPC_MESSAGE_BYTES } from '../../agent/protocol/limits.ts';
+import type { Clock } from '../../agent/protocol/channel.ts';
+import type { TskataError } from '../../agent/protocol/errors.ts';
 import type { Client } from '../../agent/protocol/service.ts';
-import { createClient, TtrpcClient } from '../../agent/protocol/ttrpc/client.ts';
-import { ChannelPipe } from '../../agent/protocol/ttrpc/pipe.ts';
 import { connectAgent } from '../../runtime/agent-client/agent-connection.ts';
 import { nodeClock } from '../../runtime/host/clock.ts';
 import { type Logger, silentLogger } from '../../runtime/host/log.ts';
 import { run } from '../../runtime/host/process.ts';
-import { socketChannel } from '../../runtime/host/socket-channel.ts';
+import { noHostGroup } from '../../runtime/sandbox/host-group.ts';
 import { noNetwork } from '../../runtime/sandbox/network.ts';
+import type { StandIn } from '../../runtime/sandbox/stand-in.ts';
 import { StateStore } from '../../runtime/state/store.ts';
 import type { Assign } from '../../shim/assign.ts';
 import { Records } from '../../shim/records.ts';
 import { Shim } from '../../shim/shim.ts';
 import type { TopicEvent } from '../../shim/task/events.ts';
-import { Task } from '../../shim/task/generated/task.ts';
+import type { Task } from '../../shim/task/generated/task.ts';
 import { FakeVmFactory } from './fake-guest.ts';
+import { testPolicies } from './policies.ts';
+import { connectShim, type ShimClient } from './shim-client.ts';
 
 /** Where a test wrote its configuration, and what Create needs beside it. */
 export interface TestBundle {
@@ -35,6 +37,15 @@ export interface MountCall {
   readonly options: readonly string[];
 }
 
+/** What differs from a shim of the `tskata` command. */
+interface HarnessOptions {
+  readonly containerdAddress?: string;
+  readonly enabledAnnotations?: readonly string[];
+  readonly refusal?: TskataError;
+  readonly log?: Logger;
+  readonly clock?: Clock;
+}
+
 export class ShimHarness {
   readonly directory: string;
   readonly assign: Assign;
@@ -42,29 +53,38 @@ export class ShimHarness {
   readonly vms = new FakeVmFactory();
   readonly events: TopicEvent[] = [];
   readonly mounts: MountCall[] = [];
+  /** Living stand-ins: container id to what kills it from outside. */
+  readonly standIns = new Map<string, () => void>();
   readonly shim: Shim;
   task!: Client<typeof Task>;
-  #socket: Socket | undefined;
+  #disconnect: () => void = () => undefined;
+  #nextPid = 4_000_000;
 
-  private constructor(directory: string, assign: Assign, server: Server, log: Logger) {
+  private constructor(directory: string, assign: Assign, server: Server, options: HarnessOptions) {
     this.directory = directory;
     this.assign = assign;
     this.store = new StateStore(assign.runRoot);
-    this.shim = this.#shim(server, log);
+    this.shim = this.#shim(server, options);
   }
 
   async #connect(): Promise<this> {
-    this.#socket = connect(this.assign.socketPath);
-    await once(this.#socket, 'connect');
-    const channel = socketChannel(this.#socket);
-    this.task = createClient(Task, new TtrpcClient(new ChannelPipe(channel, MAX_TTRPC_MESSAGE_BYTES), nodeClock));
-    channel.setReading(true);
+    const { task, close } = await this.client();
+    this.task = task;
+    this.#disconnect = close;
     return this;
   }
 
-  static async start(
-    options: { readonly containerdAddress?: string; readonly log?: Logger } = {},
-  ): Promise<ShimHarness> {
+  /** A further connection. */
+  client(): Promise<ShimClient> {
+    return connectShim(this.assign.socketPath);
+  }
+
+  /** Leaves the shim without a client. */
+  disconnect(): void {
+    this.#disconnect();
+  }
+
+  static async start(options: HarnessOptions = {}): Promise<ShimHarness> {
     const directory = mkdtempSync(join(tmpdir(), 'tskata-shim-'));
     const assign: Assign = {
       namespace: 'test',
@@ -76,16 +96,19 @@ export class ShimHarness {
       containerdAddress: options.containerdAddress ?? '',
       ttrpcAddress: '',
       publishBinary: '',
+      caller: options.containerdAddress === undefined ? 'command' : 'containerd',
+      configPath: '',
       debug: true,
     };
     const server = createServer();
-    const harness = new ShimHarness(directory, assign, server, options.log ?? silentLogger);
+    const harness = new ShimHarness(directory, assign, server, options);
     server.listen(assign.socketPath);
     await once(server, 'listening');
     return await harness.#connect();
   }
 
-  #shim(server: Server, log: Logger): Shim {
+  #shim(server: Server, options: HarnessOptions): Shim {
+    const { enabledAnnotations, refusal, log = silentLogger, clock = nodeClock } = options;
     const directory = this.store.prepare(this.assign.namespace, this.assign.id);
     return new Shim({
       assign: this.assign,
@@ -103,6 +126,8 @@ export class ShimHarness {
             return Promise.resolve();
           },
         },
+        startStandIn: (containerId) => Promise.resolve(this.#standIn(containerId)),
+        hostGroup: noHostGroup,
         networks: { open: () => Promise.resolve(noNetwork) },
       },
       sandboxConfig: {
@@ -112,6 +137,7 @@ export class ShimHarness {
         initrd: '/initrd',
         profile: 'auto',
         debug: false,
+        ...testPolicies(this.assign.caller, enabledAnnotations),
       },
       publisher: {
         publish: (event) => void this.events.push(event),
@@ -120,10 +146,30 @@ export class ShimHarness {
       },
       records: new Records(this.assign, this.store, () => undefined),
       store: this.store,
-      clock: nodeClock,
+      clock,
       log,
+      ...(refusal === undefined ? {} : { refusal }),
       release: () => Promise.resolve(),
     });
+  }
+
+  /** Numbers that no process has: the harness has no host behind it. */
+  #standIn(containerId: string): StandIn {
+    const end = Promise.withResolvers<boolean>();
+    const finish = (byItself: boolean): void => {
+      this.standIns.delete(containerId);
+      end.resolve(byItself);
+    };
+    this.standIns.set(containerId, () => finish(true));
+    this.#nextPid += 1;
+    return {
+      pid: this.#nextPid,
+      ended: end.promise,
+      end: async () => {
+        finish(false);
+        await end.promise;
+      },
+    };
   }
 
   /** Topics so far, without "/tasks/". */
@@ -146,7 +192,7 @@ export class ShimHarness {
       hostname: 'guest',
       mounts: more.mounts ?? [{ destination: '/proc', type: 'proc', source: 'proc' }],
       annotations: more.annotations ?? {},
-      linux: { namespaces: [{ type: 'pid' }, { type: 'mount' }] },
+      linux: { namespaces: [{ type: 'pid' }, { type: 'mount' }, { type: 'network' }] },
     };
     writeFileSync(join(bundle, 'config.json'), JSON.stringify(config));
     return { id, bundle };
@@ -166,7 +212,7 @@ export class ShimHarness {
   async stop(): Promise<void> {
     await this.shim.shutdown('test');
     await this.shim.ended;
-    this.#socket?.destroy();
+    this.#disconnect();
     rmSync(this.directory, { recursive: true, force: true });
   }
 }

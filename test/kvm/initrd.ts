@@ -11,13 +11,30 @@ import type { HostKernel } from './kernel.ts';
 const MODULES = ['virtio_pci', 'virtio_console', 'virtiofs', 'overlay'];
 const BUSYBOX = '/bin/busybox';
 
-/** What the host is to do; each entry becomes a file /job/NAME. */
-export type Job = Readonly<Record<string, string>>;
+/** What the host is to do. */
+export interface Job {
+  /** Directory that the host works in. */
+  readonly checkout: string;
+  /** Shell lines; the host ends with them. */
+  readonly script: string;
+}
+
+/** The job, and what the host's first programs need besides; each entry becomes a file /job/NAME. */
+type JobFiles = Job & {
+  /** Directory of the kernel's modules. */
+  readonly modules: string;
+  /** Names of modules, a line each. */
+  readonly load: string;
+  /** Directory of downloads. */
+  readonly cache: string;
+  /** Directories that stay in sight although the host covers what holds them (/tmp), a line each. */
+  readonly keep: string;
+};
 
 /** Writes the archive. */
-export async function buildHostInitrd(kernel: HostKernel, job: Job, outFile: string): Promise<void> {
+export async function buildHostInitrd(kernel: HostKernel, job: JobFiles, outFile: string): Promise<void> {
   const paths = await moduleOrder(kernel);
-  const entries: CpioEntry[] = ['bin', 'dev', 'proc', 'sys', 'modules', 'job', 'lower', 'upper', 'root'].map(
+  const entries: CpioEntry[] = ['bin', 'dev', 'proc', 'sys', 'modules', 'job', 'keep', 'lower', 'upper', 'root'].map(
     (path) => ({
       kind: 'directory',
       path,

@@ -24,6 +24,12 @@ export interface HostKernel {
   readonly modules: string;
 }
 
+/** Where downloads are kept, on this machine and in the host. */
+export function cacheDirectory(): string {
+  const { TSKATA_CACHE, XDG_CACHE_HOME } = process.env;
+  return TSKATA_CACHE || join(XDG_CACHE_HOME || join(homedir(), '.cache'), 'tskata');
+}
+
 /** Finds the kernel in the cache, or downloads it. A new version in the package lists is a new entry. */
 export async function findHostKernel(): Promise<HostKernel> {
   const dependencies = await tool('apt-cache', ['depends', PACKAGE]);
@@ -31,8 +37,7 @@ export async function findHostKernel(): Promise<HostKernel> {
   if (!image?.[1] || !image[2]) throw new Error(`find the kernel of the KVM host: apt knows no ${PACKAGE}`);
   const version = /^Version: (\S+)/m.exec(await tool('apt-cache', ['show', '--no-all-versions', image[1]]))?.[1];
   if (version === undefined) throw new Error(`find the kernel of the KVM host: apt says no version of ${image[1]}`);
-  const cache = process.env.TSKATA_CACHE ?? join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'tskata');
-  const part = join(cache, 'kvm-host-kernel');
+  const part = join(cacheDirectory(), 'kvm-host-kernel');
   const directory = join(part, `${image[2]}_${version}`);
   const there = await access(directory).then(
     () => true,

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { hostTscKhz } from '../../runtime/qemu/kernel-params.ts';
 import { buildHostInitrd, type Job } from './initrd.ts';
-import { findHostKernel } from './kernel.ts';
+import { cacheDirectory, findHostKernel } from './kernel.ts';
 
 const VIRTIOFSD = '/usr/lib/qemu/virtiofsd';
 const VIRTIOFSD_START_MS = 10_000;
@@ -37,6 +37,8 @@ export interface HostMachine {
   readonly terminal: Duplex;
   /** The port "report". */
   readonly report: Duplex;
+  /** The port "results": a tar archive at the end. */
+  readonly results: Duplex;
   /** Settles when QEMU has ended, with its words on standard error. */
   readonly ended: Promise<string>;
   /** Last part of what the kernel has said. */
@@ -49,7 +51,13 @@ export interface HostMachine {
 export async function startHostMachine(options: HostMachineOptions): Promise<HostMachine> {
   const kernel = await findHostKernel();
   const initrd = join(options.directory, 'initrd');
-  const job = { ...options.job, modules: kernel.modules, load: `${options.load.join('\n')}\n` };
+  const job = {
+    ...options.job,
+    modules: kernel.modules,
+    load: `${options.load.join('\n')}\n`,
+    cache: cacheDirectory(),
+    keep: `${options.job.checkout}\n${cacheDirectory()}\n`,
+  };
   await buildHostInitrd(kernel, job, initrd);
   const socket = join(options.directory, 'root.sock');
   const daemon = startVirtiofsd(options.directory, socket, options.fresh);
@@ -118,9 +126,10 @@ function startQemu(image: string, initrd: string, socket: string, clock: string)
       'virtconsole,chardev=terminal',
     ],
     ...['-chardev', 'socket,id=report,fd=5', '-device', 'virtserialport,chardev=report,name=report'],
+    ...['-chardev', 'socket,id=results,fd=6', '-device', 'virtserialport,chardev=results,name=results'],
     ...['-device', 'virtio-rng-pci'],
   ];
-  return spawn('setpriv', args, { stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe', 'pipe'] });
+  return spawn('setpriv', args, { stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe', 'pipe', 'pipe'] });
 }
 
 /** Without the rate of the clock Linux measures it against a timer that TCG emulates badly, and fails one time in two. */
@@ -145,6 +154,7 @@ function watch(qemu: ChildProcess, daemon: ChildProcess): HostMachine {
   return {
     terminal: channel(qemu, 4),
     report: channel(qemu, 5),
+    results: channel(qemu, 6),
     ended,
     console: () => kernelWords,
     stop: async () => {

@@ -22,6 +22,8 @@ export type ReportEvent =
   /** A failure that is no test's own. */
   | { readonly event: 'problem'; readonly words: string }
   | { readonly event: 'file-end'; readonly file: string; readonly problems: readonly string[] }
+  /** Every file has been run; the runner works out the coverage. */
+  | { readonly event: 'tested' }
   | { readonly event: 'end'; readonly problems: readonly string[] };
 
 /** A text of one line and its end. */

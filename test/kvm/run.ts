@@ -7,22 +7,25 @@
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { type HostMachine, startHostMachine } from './machine.ts';
 import { decodeEvents, type ReportEvent } from './report.ts';
+import { describeCoverage, RESULTS, Results } from './results.ts';
 import { Tally } from './tally.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 const CONFIG = 'test/kvm/guest/vitest.config.ts';
 /** Loaded in the host beyond what its root needs. */
-const MODULES = ['kvm_amd', 'vhost_net', 'vhost_vsock', 'tun', 'veth'];
-/** 12 s on an idle machine. */
-const BOOT_MS = 180_000;
+const MODULES = ['kvm_amd', 'vhost_net', 'vhost_vsock', 'tun', 'veth', 'bridge'];
+/** 12 s on an idle machine; more than three minutes were seen on one with ten times more work than cores. */
+const BOOT_MS = 600_000;
 /** The test runner's own start is minutes of an emulated CPU when the machine is busy: 30 s when it is not. */
 const RUNNER_START_MS = 300_000;
 const FILE_MS = 600_000;
 /** The whole, however the steps add up. */
 const WHOLE_MS = 30 * 60_000;
+/** From the last test to the runner's end. Minutes of an emulated CPU; it is given up rather than waited for. */
+const COVERAGE_MS = 300_000;
 /** From the last word of the runner to the host's end. */
 const POWER_OFF_MS = 60_000;
 const SHOWN_LINES = 40;
@@ -50,13 +53,17 @@ class Deadline {
 async function withHost(script: string, shell: boolean, use: (host: HostMachine) => Promise<void>): Promise<void> {
   const directory = await mkdtemp(join(tmpdir(), 'tskata-kvm-'));
   let host: HostMachine | undefined;
+  let ending = false;
   const interrupted = () => {
+    // A supervisor may say it more than once; the directory is removed all the same.
+    if (ending) return;
+    ending = true;
     void (host?.stop() ?? Promise.resolve()).then(async () => {
       await rm(directory, { recursive: true, force: true });
       process.exit(130);
     });
   };
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, interrupted);
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, interrupted);
   try {
     host = await startHostMachine({ job: { checkout: ROOT, script }, load: MODULES, directory, fresh: shell });
     await use(host);
@@ -82,9 +89,17 @@ async function openShell(): Promise<void> {
 async function runTests(files: readonly string[]): Promise<boolean> {
   const tally = new Tally((line) => console.log(line));
   const begun = performance.now();
-  await withHost(`exec vitest run --config ${CONFIG} ${files.join(' ')}\n`, false, (host) => follow(host, tally));
+  await withHost(`vitest run --config ${CONFIG} --coverage ${files.join(' ')}\n`, false, async (host) => {
+    const results = await Results.open(host.results);
+    results.log('terminal.log', host.terminal);
+    results.log('report.jsonl', host.report);
+    await follow(host, tally);
+    await results.end(host.console());
+  });
   if (tally.counts.passed + tally.counts.skipped === 0 && tally.counts.failed === 0) tally.fail('no test has run');
   const { passed, failed, skipped } = tally.counts;
+  console.log(`coverage in the KVM host: ${await describeCoverage()}`);
+  console.log(`logs and results: ${relative(ROOT, RESULTS)}`);
   console.log(`KVM host: ${Math.round((performance.now() - begun) / 1000)} s`);
   console.log(`${passed} passed, ${failed} failed, ${skipped} skipped`);
   return failed === 0;
@@ -116,7 +131,10 @@ async function follow(host: HostMachine, tally: Tally): Promise<void> {
   const words = await host.ended;
   step.clear();
   whole.clear();
-  if (tally.ended && reason === undefined) return;
+  if (tally.tested) {
+    if (reason !== undefined) console.log(`no files of the KVM host: ${reason}`);
+    return;
+  }
   const during = tally.openFile === undefined ? '' : ` during ${tally.openFile}`;
   tally.fail(`the host ended early${during}: ${reason ?? 'by itself'}`);
   show('kernel of the host', host.console());
@@ -137,6 +155,9 @@ function setStep(step: Deadline, event: ReportEvent): void {
       return;
     case 'file-end':
       step.set(RUNNER_START_MS, 'the start of the next file');
+      return;
+    case 'tested':
+      step.set(COVERAGE_MS, 'working out the coverage');
       return;
     case 'end':
       step.set(POWER_OFF_MS, 'the end of the host');

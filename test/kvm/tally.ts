@@ -13,7 +13,7 @@ const MARKS = { passed: '✓', failed: '✗', skipped: '↷' } as const;
 export class Tally {
   #counts = { passed: 0, failed: 0, skipped: 0 };
   #open: string | undefined;
-  #ended = false;
+  #tested = false;
   readonly #say: (line: string) => void;
 
   constructor(say: (line: string) => void) {
@@ -25,9 +25,9 @@ export class Tally {
     return this.#open;
   }
 
-  /** The test runner has come to its end. */
-  get ended(): boolean {
-    return this.#ended;
+  /** Every file has been run. */
+  get tested(): boolean {
+    return this.#tested;
   }
 
   get counts(): Counts {
@@ -54,8 +54,10 @@ export class Tally {
         this.#open = undefined;
         for (const problem of event.problems) this.fail(problem);
         return;
+      case 'tested':
+        this.#tested = true;
+        return;
       case 'end':
-        this.#ended = true;
         for (const problem of event.problems) this.fail(problem);
         return;
     }

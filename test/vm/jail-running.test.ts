@@ -36,7 +36,7 @@ function processes(container: string): Map<string, number> {
   const children = readFileSync(`/proc/${keeper}/task/${keeper}/children`, 'utf8').trim().split(' ').map(Number);
   const named = children.map((pid): [string, number] => {
     const program = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')[0] ?? '';
-    return [program.replace(/^.*\//, '').replace('qemu-system-x86_64', 'qemu'), pid];
+    return [program.replace(/^.*\//, '').replace('qemu-system-x86_64', 'qemu').replace('tskata-', ''), pid];
   });
   return new Map([['shim', record.shim.pid], ['keeper', keeper], ...named]);
 }
@@ -49,7 +49,7 @@ function isGone(pid: number): boolean {
   }
 }
 
-/** Cgroups that carry the rules of what passt may reach; gone with their keepers. */
+/** Cgroups that carry the rules of what the user-mode network may reach; gone with their keepers. */
 function egressCgroups(): string[] {
   const mounts = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
   const point = mounts.find((line) => line.includes(' - cgroup2 '))?.split(' ')[4];
@@ -74,15 +74,15 @@ afterAll(async () => {
 });
 
 describe('a running sandbox', () => {
-  test('consists of a shim, a keeper, QEMU, virtiofsd and passt', () => {
-    expect([...pids.keys()].sort()).toEqual(['keeper', 'passt', 'qemu', 'shim', 'virtiofsd']);
+  test("consists of a shim, a keeper, QEMU, virtiofsd, the user-mode network and the container's stand-in", () => {
+    expect([...pids.keys()].sort()).toEqual(['keeper', 'qemu', 'shim', 'stand-in', 'usernet', 'virtiofsd']);
   });
 
-  test('runs QEMU and passt each as a user of its own, without any capability', () => {
-    const users = ['qemu', 'passt'].map((name) => Number(field(name, 'Uid').split(' ')[0]));
+  test('runs QEMU and the user-mode network each as a user of its own, without any capability', () => {
+    const users = ['qemu', 'usernet'].map((name) => Number(field(name, 'Uid').split(' ')[0]));
     expect(new Set(users).size).toBe(2);
     for (const uid of users) expect(uid).toBeGreaterThanOrEqual(200_000);
-    for (const name of ['qemu', 'passt']) {
+    for (const name of ['qemu', 'usernet']) {
       expect(field(name, 'CapEff')).toMatch(/^0+$/);
       expect(field(name, 'CapPrm')).toMatch(/^0+$/);
       expect(field(name, 'NoNewPrivs')).toBe('1');
@@ -91,12 +91,12 @@ describe('a running sandbox', () => {
     expect(field('qemu', 'CapBnd')).toMatch(/^0+$/);
   });
 
-  test('gives every confined program namespaces of its own, and the network to passt alone', () => {
+  test("gives every confined program namespaces of its own, and the host's network to the user-mode network alone", () => {
     const kinds = ['mnt', 'pid', 'ipc', 'uts'];
-    for (const name of ['qemu', 'virtiofsd', 'passt']) {
+    for (const name of ['qemu', 'virtiofsd', 'usernet']) {
       for (const kind of kinds) expect(namespace(name, kind)).not.toBe(namespace('shim', kind));
     }
-    expect(namespace('passt', 'net')).toBe(namespace('shim', 'net'));
+    expect(namespace('usernet', 'net')).toBe(namespace('shim', 'net'));
     for (const name of ['qemu', 'virtiofsd']) expect(namespace(name, 'net')).not.toBe(namespace('shim', 'net'));
   });
 
@@ -114,7 +114,10 @@ describe('a running sandbox', () => {
       .split('\n')
       .map((line) => line.split(' ')[5]?.split(','));
     for (const list of options) expect(list).toContain('ro');
-    expect(readdirSync(`/proc/${pids.get('passt')}/root`)).toEqual([]);
+    const shown = readdirSync(`/proc/${pids.get('usernet')}/root`, { recursive: true, withFileTypes: true });
+    for (const entry of shown.filter((each) => !each.isDirectory())) {
+      expect(entry.name).toMatch(/^(tskata-usernet|resolv\.conf|.*\.so(\.[\d.]+)?)$/);
+    }
     expect(readdirSync(`/proc/${pids.get('virtiofsd')}/root`)).not.toContain('usr');
     expect(proc('qemu', 'limits')).toMatch(/^Max core file size\s+0\s+0\s/m);
   });
@@ -173,9 +176,9 @@ test('kill -9 of the shim ends everything within a second, and the next command 
   const victim = await tskata.ok('run', '-d', '--network', 'user', '-v', '/etc:/data:ro', 'busybox', 'sleep', '1000');
   const all = processes(victim);
   const children = [...all].filter(([name]) => name !== 'shim').map(([, pid]) => pid);
-  expect(children).toHaveLength(4);
+  expect(children).toHaveLength(5);
   process.kill(all.get('shim') ?? 0, 'SIGKILL');
-  await eventually(() => children.every(isGone), 1000, 'keeper, QEMU, virtiofsd and passt end');
+  await eventually(() => children.every(isGone), 1000, 'the keeper and all that it started end');
   const list = JSON.parse(await tskata.ok('list', '--json')) as { id: string; status: string; exitStatus?: number }[];
   expect(list.find((row) => row.id === victim)).toMatchObject({ status: 'stopped', exitStatus: 137 });
   await tskata.ok('rm', victim);

@@ -6,7 +6,9 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { AgentConnection } from '../../runtime/agent-client/agent-connection.ts';
 import type { Vm } from '../../runtime/vm/vm.ts';
-import { type AgentVm, type Outcome, runContainer, testSpec } from '../helpers/agent-vm.ts';
+import { type Outcome, runContainer } from '../helpers/agent-programs.ts';
+import type { AgentVm } from '../helpers/agent-vm.ts';
+import { testSpec } from '../helpers/container-defaults.ts';
 import { connect, type FactoryHarness, openFactoryHarness } from '../helpers/qemu-factory.ts';
 
 const run = promisify(execFile);

@@ -4,15 +4,15 @@ import { planExec } from '../../../agent/container/plan/exec.ts';
 import { type InitInput, planInit } from '../../../agent/container/plan/init.ts';
 import { planLookup } from '../../../agent/container/plan/lookup.ts';
 import { planNamespaces } from '../../../agent/container/plan/namespaces.ts';
-import { planSharedPid } from '../../../agent/container/shared-pid.ts';
 import type { ContainerSpec, NamespaceName } from '../../../agent/container/spec.ts';
 import { ContainerSpec as Message } from '../../../agent/protocol/generated/agent.ts';
 import { convertSpec } from '../../../agent/service/convert.ts';
 import { planCopyUp } from '../../../agent/storage/copy-up.ts';
 import { planUserNamespace } from '../../../agent/storage/id-map.ts';
-import { planBlock, planOverlay, planShare, planTmpfs, planUnmount } from '../../../agent/storage/plans.ts';
+import { planBlock, planForget, planOverlay, planShare, planTmpfs, planUnmount } from '../../../agent/storage/plans.ts';
+import { planDirectories, planSharedTmpfs } from '../../../agent/storage/shared-tmpfs.ts';
 import type { SpawnPlan } from '../../../agent/sys/plan.ts';
-import { testSpec } from '../../helpers/agent-vm.ts';
+import { testSpec } from '../../helpers/container-defaults.ts';
 import { planText } from '../../helpers/plan-text.ts';
 
 const golden = (plan: SpawnPlan, name: string) => expect(planText(plan)).toMatchFileSnapshot(`./${name}.plan.txt`);
@@ -151,13 +151,22 @@ describe('other children', () => {
       planLookup({ root: '/run/tskata/storage/root', subpath: 'sub', cgroupFd: 20, passwdFd: 5, groupFd: 6 }),
       'lookup',
     ));
-  test('hold a shared pid namespace', () => golden(planSharedPid(), 'shared-pid'));
   test('hold a user namespace', () => golden(planUserNamespace(), 'user-namespace'));
   test('mount disks', () => golden(planBlock('/dev/vda', 'ext4', false, '/run/tskata/storage/s'), 'storage-ext4'));
   test('mount layers', () =>
     golden(planBlock('/dev/vdb', 'squashfs', true, '/run/tskata/storage/l'), 'storage-squashfs'));
   test('mount shares', () => golden(planShare('tag', '/run/tskata/shares/tag'), 'storage-share'));
   test('mount tmpfs', () => golden(planTmpfs(1n << 20n, '/run/tskata/storage/t'), 'storage-tmpfs'));
+  test('mount tmpfs of the sandbox', () => {
+    const directories = [{ path: 'a/b', mode: 0o2770, uid: 5, gid: 2000 }];
+    const message = { sizeBytes: 65_536n, shared: true, mode: 0o1777, uid: 0, gid: 2000, directories };
+    return golden(planSharedTmpfs(message, '/run/tskata/storage/memory-1'), 'storage-memory');
+  });
+  test('make directories of a tmpfs', () => {
+    const directories = [{ path: 'a/b', mode: 0o2770, uid: 5, gid: 2000 }];
+    return golden(planDirectories(directories, '/run/tskata/storage/memory-1'), 'storage-directories');
+  });
+  test('forget names of a share', () => golden(planForget('/run/tskata/shares/t', ['3', '4']), 'storage-forget'));
   test('mount overlays', () =>
     golden(planOverlay({ lowers: ['/l0', '/l1'], upper: '/u', target: '/t' }), 'storage-overlay'));
   test('mount one layer', () => golden(planOverlay({ lowers: ['/l0'], target: '/t' }), 'storage-single'));

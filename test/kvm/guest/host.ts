@@ -14,6 +14,8 @@ const ROOT = join(import.meta.dirname, '../../..');
 /** A boot of 1 s on hardware takes 10 s here, and 40 s when the machine outside is busy. */
 const BOOT_TIMEOUT_MS = 240_000;
 
+/** What lies here goes back to the machine outside. */
+const RESULTS = '/run/results';
 /** Time for one call of `tskata run`. */
 const RUN_MS = 150_000;
 /** Time for a hook or a test around it. */
@@ -55,6 +57,7 @@ export async function callPatiently(tskata: Tskata, args: readonly string[]): Pr
   const result = await tskata.call(args, { timeoutMs: RUN_MS });
   if (performance.now() - begun < RUN_MS) return result;
   const logs = await host('sh', '-c', `tail -n 15 ${tskata.runRoot}/default/*/*.log`).catch(String);
+  await host('cp', '-r', tskata.runRoot, join(RESULTS, `run-${basename(tskata.directory)}`)).catch(String);
   for (const id of new Set(tskata.records().map((path) => basename(path)))) await tskata.call(['rm', '-f', id]);
   throw new Error(`tskata ${args.join(' ')} did not end: ${JSON.stringify(result)}\n${logs}`);
 }

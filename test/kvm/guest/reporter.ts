@@ -1,11 +1,17 @@
 /** Tells the machine outside what the tests do, over the port /dev/report; without it (a shell, say) on standard output. */
 import { appendFileSync, existsSync } from 'node:fs';
-import type { Reporter, TestCase, TestModule, TestSuite } from 'vitest/node';
+import type { Reporter, TestCase, TestModule, TestSpecification, TestSuite } from 'vitest/node';
 import { encodeEvent, type ReportEvent } from '../report.ts';
 
 const PORT = '/dev/report';
 
 export class KvmHostReporter implements Reporter {
+  #waiting = 0;
+
+  onTestRunStart(specifications: readonly TestSpecification[]): void {
+    this.#waiting = specifications.length;
+  }
+
   onTestModuleStart(module: TestModule): void {
     tell({ event: 'file', file: module.relativeModuleId });
   }
@@ -28,6 +34,8 @@ export class KvmHostReporter implements Reporter {
 
   onTestModuleEnd(module: TestModule): void {
     tell({ event: 'file-end', file: module.relativeModuleId, problems: module.errors().map(describeError) });
+    this.#waiting -= 1;
+    if (this.#waiting === 0) tell({ event: 'tested' });
   }
 
   onTestRunEnd(_modules: readonly TestModule[], errors: readonly unknown[]): void {

@@ -42,8 +42,7 @@ describe('tskata run under KVM: image, volume, user network, two CPUs', () => {
       'echo clock=$(cat /sys/devices/system/clocksource/clocksource0/current_clocksource)',
       'echo volume=$(cat /data/in)',
       'echo taken > /data/out',
-      // Not by wget: the static one of Debian's busybox crashes where there is no name service. One line is enough: the
-      // passt of Debian 12 does not always pass on to a slow guest that the other side has closed.
+      // Not by wget: the static one of Debian's busybox crashes where there is no name service. One line is enough.
       `echo outside=$(exec 2>/dev/null; ${get} | timeout 15 nc ${OUTSIDE_ADDRESS} 80 | head -n 1)`,
       `echo host=$(exec 2>/dev/null; ${get} | timeout 10 nc ${HOST_ADDRESS} 80 | head -n 1)`,
       'exit 7',

@@ -11,7 +11,7 @@ mount -t tmpfs -o mode=755 tmpfs /var/lib/containerd 2>/dev/null
 mount -t bpf bpf /sys/fs/bpf
 mount -t securityfs securityfs /sys/kernel/security
 ln -sfn /proc/self/fd /dev/fd
-mkdir -p /var/tmp /run/lock && mount -t tmpfs -o mode=1777 tmpfs /var/tmp
+mkdir -p /run/lock
 mkdir -p /lib/modules && ln -sfn "$(cat /run/job/modules)" "/lib/modules/$(uname -r)"
 hostname kvm-host
 ip link set lo up
@@ -27,11 +27,17 @@ ip -n outside link set eth0 up
 ip route add default via 192.0.2.1
 exec <"/dev/hvc0" >"/dev/hvc0" 2>&1
 for port in /sys/class/virtio-ports/*; do
-  [ "$(cat "$port/name" 2>&1)" = report ] && ln -s "/dev/${port##*/}" /dev/report
+  name=$(cat "$port/name" 2>&1) && [ -n "$name" ] && ln -s "/dev/${port##*/}" "/dev/$name"
 done
 export PATH="$checkout/node_modules/.bin:$PATH" TSKATA_KVM_HOST=1
+TSKATA_CACHE=$(cat /run/job/cache)
+export TSKATA_CACHE
 [ -e /dev/report ] && echo '{"event":"booted"}' >/dev/report
 cd "$checkout" || busybox poweroff -f
+mkdir -p /run/results
 sh /run/job/script
+# What is left over for the machine outside: the results that the job put there, and what the kernel has said.
+dmesg >/run/results/dmesg.log
+[ -e /dev/results ] && tar -C /run/results -cf /dev/results .
 sync
 busybox poweroff -f

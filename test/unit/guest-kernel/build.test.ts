@@ -29,7 +29,8 @@ test('a finished result is used at once', async () => {
   writeFileSync(join(folder, 'build.json'), JSON.stringify({ release: '6.1.0-tskata' }));
   const startedAt = performance.now();
   const kernel = await ensureGuestKernel();
-  expect(performance.now() - startedAt).toBeLessThan(1_000);
+  // Compiling takes minutes.
+  expect(performance.now() - startedAt).toBeLessThan(30_000);
   expect(kernel).toEqual({
     bzImage: join(folder, 'bzImage'),
     vmlinux: join(folder, 'vmlinux'),

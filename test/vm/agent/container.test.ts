@@ -2,19 +2,10 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ContainerSpec, Process } from '../../../agent/protocol/generated/agent.ts';
 import type { Init } from '../../../agent/protocol/message.ts';
-import {
-  type AgentVm,
-  makeTestDisks,
-  type Outcome,
-  powerOff,
-  rootStorages,
-  runContainer,
-  runExec,
-  startAgentVm,
-  type TestDisks,
-  testProcess,
-  testSpec,
-} from '../../helpers/agent-vm.ts';
+import { type Outcome, runContainer, runExec } from '../../helpers/agent-programs.ts';
+import { type AgentVm, powerOff, startAgentVm } from '../../helpers/agent-vm.ts';
+import { rootStorages, testProcess, testSpec } from '../../helpers/container-defaults.ts';
+import { makeTestDisks, type TestDisks } from '../../helpers/test-disks.ts';
 
 let disks: TestDisks;
 let vm: AgentVm;

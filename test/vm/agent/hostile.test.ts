@@ -2,17 +2,10 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { ContainerSpec, Process } from '../../../agent/protocol/generated/agent.ts';
 import type { Init } from '../../../agent/protocol/message.ts';
-import {
-  type AgentVm,
-  diskPath,
-  makeTestDisks,
-  powerOff,
-  runContainer,
-  startAgentVm,
-  type TestDisks,
-  testProcess,
-  testSpec,
-} from '../../helpers/agent-vm.ts';
+import { runContainer } from '../../helpers/agent-programs.ts';
+import { type AgentVm, diskPath, powerOff, startAgentVm } from '../../helpers/agent-vm.ts';
+import { testProcess, testSpec } from '../../helpers/container-defaults.ts';
+import { makeTestDisks, type TestDisks } from '../../helpers/test-disks.ts';
 
 let disks: TestDisks;
 let vm: AgentVm;

@@ -3,18 +3,10 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { ContainerSpec, Process } from '../../../agent/protocol/generated/agent.ts';
 import type { Init } from '../../../agent/protocol/message.ts';
 import type { ByteStream } from '../../../runtime/agent-client/byte-stream.ts';
-import {
-  type AgentVm,
-  collect,
-  makeTestDisks,
-  powerOff,
-  rootStorages,
-  runExec,
-  startAgentVm,
-  type TestDisks,
-  testProcess,
-  testSpec,
-} from '../../helpers/agent-vm.ts';
+import { collect, runExec } from '../../helpers/agent-programs.ts';
+import { type AgentVm, powerOff, startAgentVm } from '../../helpers/agent-vm.ts';
+import { rootStorages, testProcess, testSpec } from '../../helpers/container-defaults.ts';
+import { makeTestDisks, type TestDisks } from '../../helpers/test-disks.ts';
 
 let disks: TestDisks;
 let vm: AgentVm;

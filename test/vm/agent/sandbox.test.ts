@@ -3,19 +3,10 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ContainerSpec } from '../../../agent/protocol/generated/agent.ts';
 import type { Init } from '../../../agent/protocol/message.ts';
 import type { ByteStream } from '../../../runtime/agent-client/byte-stream.ts';
-import {
-  type AgentVm,
-  collect,
-  makeTestDisks,
-  powerOff,
-  rootStorages,
-  runExec,
-  startAgentVm,
-  type TestDisks,
-  testProcess,
-  testSpec,
-  writeTestFile,
-} from '../../helpers/agent-vm.ts';
+import { collect, runExec } from '../../helpers/agent-programs.ts';
+import { type AgentVm, powerOff, startAgentVm } from '../../helpers/agent-vm.ts';
+import { rootStorages, testProcess, testSpec } from '../../helpers/container-defaults.ts';
+import { makeTestDisks, type TestDisks, writeTestFile } from '../../helpers/test-disks.ts';
 
 let disks: TestDisks;
 let vm: AgentVm;
@@ -42,7 +33,7 @@ int main(int argc, char **argv)
 
 beforeAll(async () => {
   disks = await makeTestDisks(`printf '%s' "$ANSWER" | gcc -xc -static -Os -o bin/answer -`, { ANSWER });
-  const scratches = await Promise.all([0, 1].map((index) => disks.scratch(`scratch${index}`)));
+  const scratches = await Promise.all([0, 1, 2].map((index) => disks.scratch(`scratch${index}`)));
   await writeTestFile(disks, 'hello', 'datagram');
   vm = await startAgentVm({
     disks: [{ path: disks.busybox, readOnly: true }, ...scratches.map((path) => ({ path, readOnly: false }))],
@@ -114,14 +105,13 @@ describe('a sandbox', () => {
       hostname: 'pod',
       wallClockNs,
       entropy: new Uint8Array(32),
-      sharedPidNamespace: true,
       sysctls,
       network,
     });
   });
 
   test('has the network, the clock and the parameters that were asked for', async () => {
-    await start('c1', 1, ['sleep', '1000'], { namespaces: ['mount', 'ipc', 'cgroup'] });
+    await start('c1', 1, ['sleep', '1000'], { namespaces: ['mount', 'pid', 'ipc', 'cgroup'] });
     const text = await output(
       'c1',
       'ip -o addr show eth0; ip route; ip neigh; date +%Y; hostname; cat /proc/sys/net/ipv4/ip_unprivileged_port_start; cat /sys/class/net/eth0/mtu',
@@ -144,19 +134,23 @@ describe('a sandbox', () => {
     await expect(bad).rejects.toThrow('network.interfaces[0].mac');
   });
 
-  test('shares its pid namespace with containers that have none', async () => {
-    await start('c2', 2, ['sleep', '2000'], { namespaces: ['mount', 'ipc', 'cgroup'] });
-    expect(await output('c2', 'ps')).toContain('sleep 1000');
-    expect(
-      await output(
-        'c2',
-        'ls -la /proc/1/root/ /proc/1/cwd/ 2>&1; kill -9 1; sleep 0.2; ps | grep -c "[s]leep [12]000"',
-      ),
-    ).toMatch(/\n2\n$/);
-    // An orphan is reaped by the sleeping init.
-    expect(await output('c2', '(sleep 0.1 &) ; sleep 0.5; ps -o stat | grep -c Z')).toBe('0\n');
-    await remove('c2');
-    expect(await output('c1', 'ps | grep -c "[s]leep 200[0]"')).toBe('0\n');
+  test('lets a container join the pid namespace of another, and ends it with that one', async () => {
+    const joining = (pidNamespaceOf: string) => ({ namespaces: ['mount', 'ipc', 'cgroup'], pidNamespaceOf });
+    await start('c2', 2, ['sleep', '2000'], { namespaces: ['mount', 'pid'] });
+    await expect(start('c3', 3, ['true'], joining('none'))).rejects.toMatchObject({ code: 5 });
+    await expect(start('c3', 3, ['true'], { ...joining('c2'), namespaces: ['pid'] })).rejects.toMatchObject({
+      code: 3,
+    });
+    await start('c3', 3, ['sleep', '3000'], joining('c2'));
+    expect(await output('c3', 'ps')).toMatch(/^ *1 .*sleep 2000$/m);
+    expect(await output('c2', 'ps')).toContain('sleep 3000');
+    // Its init cannot be killed from inside, as no init of a namespace can.
+    expect(await output('c3', 'kill -9 1; sleep 0.2; ps | grep -c "[s]leep [23]000"')).toMatch(/2\n$/);
+    await vm.call.signalProcess({ containerId: 'c2', signal: 9 });
+    expect((await vm.call.waitProcess({ containerId: 'c3' })).exitStatus).toBe(137);
+    await vm.call.deleteContainer({ containerId: 'c3' });
+    await expect(start('c3', 3, ['true'], joining('c2'))).rejects.toMatchObject({ code: 9 });
+    await vm.call.deleteContainer({ containerId: 'c2' });
   });
 });
 

@@ -3,19 +3,10 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import {
-  type AgentVm,
-  makeTestDisks,
-  powerOff,
-  rootStorages,
-  run,
-  runContainer,
-  runExec,
-  startAgentVm,
-  type TestDisks,
-  testProcess,
-  testSpec,
-} from '../../helpers/agent-vm.ts';
+import { runContainer, runExec } from '../../helpers/agent-programs.ts';
+import { type AgentVm, powerOff, startAgentVm } from '../../helpers/agent-vm.ts';
+import { rootStorages, testProcess, testSpec } from '../../helpers/container-defaults.ts';
+import { makeTestDisks, run, type TestDisks } from '../../helpers/test-disks.ts';
 
 const VIRTIOFSD = '/usr/lib/qemu/virtiofsd';
 let disks: TestDisks;

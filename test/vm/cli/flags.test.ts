@@ -44,6 +44,46 @@ describe('tskata', () => {
     expect(await earlyEnded).toBe(143);
   });
 
+  it('ends by three signals in a row what heeds none, by two before there is a process', {
+    timeout: 120_000,
+  }, async () => {
+    // Process 1 of a container is not ended by a signal that it has no handler for.
+    const child = tskata.start(['run', '--rm', '--network', 'none', 'busybox', 'sh', '-c', 'echo up; exec sleep 1000']);
+    const ended = ending(child);
+    const output = watchOutput(child);
+    await output.until(/up/);
+    const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+    for (const waitMs of [2_500, 100, 0]) {
+      child.kill('SIGTERM');
+      await pause(waitMs);
+    }
+    // Slow ones are the program's to answer: it runs on.
+    expect(await rows()).toMatchObject([{ status: 'running' }]);
+    await pause(2_500);
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGINT'] as const) {
+      child.kill(signal);
+      await pause(100);
+    }
+    expect(await ended).toBe(137);
+    expect(output.text()).toBe('up\ntskata: killed: 3 signals within 2 s\n');
+
+    // Of two signals that wait together the kernel runs the later one's handler first.
+    for (const apartMs of [50, 250, 500]) {
+      const early = tskata.start(['run', '--rm', '--network', 'none', 'busybox', 'sleep', '1000']);
+      const earlyEnded = ending(early);
+      const said = watchOutput(early);
+      await eventually(async () => (await rows()).length > 0, 20_000, 'the shim is there');
+      early.kill('SIGINT');
+      await pause(apartMs);
+      early.kill('SIGTERM');
+      // A clean-up that was quick has ended already.
+      const status = await earlyEnded;
+      expect([130, 143]).toContain(status);
+      if (status === 143) expect(said.text()).toBe('tskata: left without cleaning up; the next command does it\n');
+      await eventually(async () => (await rows()).length === 0 && tskata.leaks().length === 0, 20_000, 'all is gone');
+    }
+  });
+
   it('cleans up for a caller that was killed, once the container has ended', async () => {
     const child = tskata.start(['run', '--rm', 'busybox', 'sh', '-c', 'echo up; sleep 3']);
     const output = watchOutput(child);
@@ -52,10 +92,12 @@ describe('tskata', () => {
     expect(await rows()).toMatchObject([{ status: 'running' }]);
     await eventually(() => tskata.leaks().length === 0, 20_000, 'nothing is left');
     // Before there is a process: the machine that was asked for goes by itself.
-    const early = tskata.start(['run', '--rm', 'busybox', 'sleep', '1000']);
-    await eventually(async () => (await rows()).length > 0, 10_000, 'the shim is there');
-    early.kill('SIGKILL');
-    await eventually(() => tskata.leaks().length === 0, 20_000, 'nothing is left of the early one');
+    for (const flags of [[], ['-d']]) {
+      const early = tskata.start(['run', '--rm', ...flags, 'busybox', 'sleep', '1000']);
+      await eventually(async () => (await rows()).length > 0, 10_000, 'the shim is there');
+      early.kill('SIGKILL');
+      await eventually(() => tskata.leaks().length === 0, 20_000, 'nothing is left of the early one');
+    }
   });
 
   it('ends a container whose output nobody reads any more', async () => {

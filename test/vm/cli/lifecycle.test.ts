@@ -1,5 +1,6 @@
 /** Containers that outlive their command: detach, list, state, exec, logs, kill, stop, rm. */
-import { rmSync } from 'node:fs';
+import { readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { ending, eventually, Tskata, watchOutput } from '../../helpers/tskata.ts';
 
@@ -35,6 +36,24 @@ describe('a detached container', () => {
     expect(twice.status).toBe(125);
     expect(twice.stderr).toContain('--name one: container');
     expect((await tskata.call(['state', 'none-such'])).stderr).toContain('no such container');
+  });
+
+  it('gets its name when eight ask for it at once, the others are told who has it', { timeout: 120_000 }, async () => {
+    const words = ['run', '-d', '--network', 'none', '--name', 'wanted', 'busybox', 'sleep', '1000'];
+    const asked = await Promise.all(Array.from({ length: 8 }, () => tskata.call(words)));
+    expect(asked.map(({ status }) => status).toSorted()).toEqual([0, ...Array(7).fill(125)]);
+    for (const { stderr } of asked.filter(({ status }) => status === 125)) {
+      expect(stderr).toMatch(
+        /--name wanted: (process \d+ is starting a container with it|container [0-9a-f]{12} has it)/,
+      );
+    }
+    const [won] = asked.filter(({ status }) => status === 0);
+    expect(await rows()).toMatchObject([{ id: won?.stdout.trim(), name: 'wanted' }]);
+    await tskata.ok('rm', '-f', 'wanted');
+    expect(readdirSync(join(tskata.runRoot, '.names'))).toEqual([]);
+    // A run that failed has given its name back.
+    expect((await tskata.call(['run', '--name', 'wanted', '--pull', 'never', 'nobody/has-this'])).status).toBe(125);
+    expect(readdirSync(join(tskata.runRoot, '.names'))).toEqual([]);
   });
 
   it('keeps exit code and log after its end', async () => {
@@ -80,14 +99,20 @@ describe('a detached container', () => {
     expect(output.text()).toBe('one\ntwo\n');
   });
 
-  it('is asked to stop, and killed when it does not', async () => {
-    const polite = await run('busybox', 'sh', '-c', 'trap "exit 3" TERM; while :; do sleep 0.1; done');
+  it('is asked to stop, and killed when it does not', { timeout: 120_000 }, async () => {
+    const heeding = 'trap "exit 3" TERM; echo ready; while :; do sleep 0.1; done';
+    const polite = await run('busybox', 'sh', '-c', heeding);
+    await eventually(async () => (await tskata.ok('logs', polite)) === 'ready', 10_000, 'the trap is set');
     await tskata.ok('stop', polite);
     const deaf = await run('--stop-signal', 'USR1', 'busybox', 'sh', '-c', 'trap "" USR1; while :; do sleep 0.1; done');
     await tskata.ok('stop', '-t', '1', deaf);
+    // Without a handler a process 1 is as deaf.
+    const plain = await run('busybox', 'sleep', '1000');
+    await tskata.ok('stop', '-t', '1', plain);
     const codes = new Map((await rows()).map(({ id, exitStatus }) => [id, exitStatus]));
     expect(codes.get(polite)).toBe(3);
     expect(codes.get(deaf)).toBe(137);
+    expect(codes.get(plain)).toBe(137);
   });
 
   it('gets signals by kill', async () => {

@@ -20,7 +20,7 @@ import { ending, eventually, Tskata, watchOutput } from '../../helpers/tskata.ts
 /** A write on one side is seen by a fresh open on the other after this time at the latest. */
 const SEEN_MS = 1_500;
 
-/** Maps the first six bytes of a file shared, prints and replaces them; holds a lock for two seconds, or tries to. */
+/** Maps the first six bytes of a file shared, prints and replaces them; holds a lock until its input ends, or tries to. */
 const SHARE_PROGRAM = `
 #include <fcntl.h>
 #include <stdio.h>
@@ -40,7 +40,7 @@ int main(int count, char **words) {
   int held = flock(fd, LOCK_EX | LOCK_NB) == 0;
   puts(held ? words[1][0] == 'l' ? "held" : "free" : "busy");
   fflush(stdout);
-  if (words[1][0] == 'l') sleep(2);
+  if (words[1][0] == 'l') read(0, words[1], 1);
   return 0;
 }
 `;
@@ -157,12 +157,16 @@ describe('volumes', () => {
     expect(await sh('/data/share map /data/map third.')).toBe('again.');
   });
 
-  it('take locks between processes', async () => {
+  it('take locks between processes of the sandbox', async () => {
     writeFileSync(join(data, 'lock'), '');
-    const holder = tskata.start(['exec', id, '/data/share', 'lock', '/data/lock']);
+    const holder = tskata.start(['exec', '-i', id, '/data/share', 'lock', '/data/lock']);
     const ended = ending(holder);
     await watchOutput(holder).until(/held/);
     expect(await sh('/data/share try /data/lock')).toBe('busy');
+    // They end at the sandbox, as the README says: the host does not see them, nor its locks the guest.
+    const host = await run(join(data, 'share'), ['try', join(data, 'lock')], { timeoutMs: 10_000 });
+    expect(host.stdout).toBe('free');
+    holder.stdin?.end();
     await ended;
     expect(await sh('/data/share try /data/lock')).toBe('free');
   });

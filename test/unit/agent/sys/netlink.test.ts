@@ -3,7 +3,15 @@ import { describe, expect, test } from 'vitest';
 import { BpfAssembler } from '../../../../agent/sys/bpf.ts';
 import { parseDirents } from '../../../../agent/sys/calls.ts';
 import { formatIp, formatMac, parseIp, parseMac, parsePrefixed } from '../../../../agent/sys/ip.ts';
-import { attribute, nested, netlinkMessage, parseAttributes, parseNetlink } from '../../../../agent/sys/netlink.ts';
+import {
+  attribute,
+  NetlinkMonitor,
+  nested,
+  netlinkMessage,
+  parseAttributes,
+  parseNetlink,
+  RTMGRP,
+} from '../../../../agent/sys/netlink.ts';
 import { RecorderSys } from '../../../../agent/sys/recorder.ts';
 import { RouteSocket } from '../../../../agent/sys/rtnetlink.ts';
 import { parseRights } from '../../../../agent/sys/sockets.ts';
@@ -16,6 +24,7 @@ import {
   STATX_BYTES,
   words32,
 } from '../../../../agent/sys/structs.ts';
+import { ManualLoop } from '../../../helpers/manual-loop.ts';
 
 const SEED = 42;
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
@@ -67,6 +76,26 @@ describe('netlink messages', () => {
         '0800040002000000',
       ].join(''),
     );
+  });
+});
+
+describe('changes', () => {
+  test('are told once for all messages that wait, and the socket is given back', () => {
+    const sys = new RecorderSys().answer('socket', 9);
+    const loop = new ManualLoop();
+    // A message, then lost ones (ENOBUFS).
+    const answers = [40, -105, -11];
+    sys.onRead = () => answers.shift() ?? -11;
+    let told = 0;
+    const monitor = new NetlinkMonitor(sys, loop, RTMGRP.LINK | RTMGRP.IPV6_ROUTE, () => {
+      told += 1;
+    });
+    const bound = sys.calls.find(({ name }) => name === 'bind')?.args[1] as Uint8Array;
+    expect(hex(bound)).toBe('100000000000000001040000');
+    loop.fire(9);
+    expect(told).toBe(1);
+    monitor.close();
+    expect([loop.watches.size, sys.names.at(-1)]).toEqual([0, 'close']);
   });
 });
 

@@ -70,6 +70,7 @@ describe('socket addresses', () => {
     ['an abstract name', { family: 'unix', path: '\0ab' }, '0100006162'],
     ['IPv4', { family: 'inet', address: Uint8Array.of(10, 0, 0, 1), port: 80 }, '020000500a0000010000000000000000'],
     ['netlink', { family: 'netlink', port: 5, groups: 2 }, '100000000500000002000000'],
+    ['vsock', { family: 'vsock', cid: 2, port: 1024 }, '28000000000400000200000000000000'],
   ] as const)('%s', (_name, address, bytes) => {
     expect(hex(structs.sockaddr(address))).toBe(bytes);
     expect(structs.parseSockaddr(bytesOf(bytes), bytes.length / 2)).toEqual(address);

@@ -23,7 +23,7 @@ function loaderSays(program: string): string[] {
   return [...text.matchAll(/(?:=> |^\s*)(\/\S+) \(/gm)].map((match) => match[1] ?? '');
 }
 
-test.each(['/usr/bin/qemu-system-x86_64', '/usr/bin/passt', '/usr/lib/qemu/virtiofsd', process.execPath])(
+test.each(['/usr/bin/qemu-system-x86_64', '/usr/bin/skopeo', '/usr/lib/qemu/virtiofsd', process.execPath])(
   'files of %s are those that the loader maps',
   async (program) => {
     const files = await programFiles([program], directory);
@@ -41,7 +41,7 @@ test('a static program needs only itself', async () => {
 
 test('the kept answer falls with a change of a file', async () => {
   const program = join(directory, 'program');
-  copyFileSync('/usr/bin/passt', program);
+  copyFileSync('/usr/bin/skopeo', program);
   const first = await programFiles([program], directory);
   expect(await programFiles([program], directory)).toEqual(first);
   copyFileSync('/bin/busybox', program);
@@ -57,7 +57,7 @@ test('what is missing or no program is named', async () => {
 });
 
 test('damaged files are parsed or refused, never worse', () => {
-  const whole = readFileSync('/usr/bin/passt').subarray(0, 20_000);
+  const whole = readFileSync('/usr/bin/qemu-img').subarray(0, 20_000);
   fc.assert(
     fc.property(
       fc.array(fc.tuple(fc.nat(400), fc.nat(255)), { maxLength: 20 }),

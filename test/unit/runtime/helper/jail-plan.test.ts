@@ -4,6 +4,7 @@ import type { Operand, SpawnPlan, Step } from '../../../../agent/sys/plan.ts';
 import { SYS } from '../../../../agent/sys/syscalls.ts';
 import type { JailedProgram, JailSpec } from '../../../../runtime/helper/jail.ts';
 import { buildCopyPlan, buildJailPlan } from '../../../../runtime/helper/jail-plan.ts';
+import { buildStandInPlan } from '../../../../runtime/helper/stand-in.ts';
 import { shimPlan } from '../../../../runtime/helper/start-shim.ts';
 
 const CALL_NAMES = new Map<number, string>(Object.entries(SYS).map(([name, nr]) => [nr, name]));
@@ -56,7 +57,7 @@ const VIRTIOFSD: JailSpec = {
   keepCapabilities: [0, 1, 31, 40],
 };
 
-const PASST: JailSpec = { ...QEMU, binds: [], devices: [], directories: ['/tmp'], network: 'host', proc: true };
+const USERNET: JailSpec = { ...QEMU, binds: [], devices: [], network: 'host' };
 
 function program(changes: Partial<JailedProgram> = {}): JailedProgram {
   const { executable = '/usr/bin/qemu' } = changes;
@@ -102,7 +103,8 @@ test.each([
   ['qemu', buildJailPlan(program(), QEMU, '/run/tskata/.jail')],
   ['qemu-sandbox-network', buildJailPlan(program({ descriptors: [] }), { ...QEMU, network: 17 }, '/run/tskata/.jail')],
   ['virtiofsd', buildJailPlan(program({ executable: '/usr/lib/virtiofsd' }), VIRTIOFSD, '/run/tskata/.jail')],
-  ['passt', buildJailPlan(program({ executable: '/usr/bin/passt', cgroupFd: 20 }), PASST, '/run/tskata/.jail')],
+  ['usernet', buildJailPlan(program({ executable: '/opt/usernet', cgroupFd: 20 }), USERNET, '/run/tskata/.jail')],
+  ['stand-in', buildStandInPlan('/opt/tskata-helper', 'c1', 11, 9)],
   ['copy', buildCopyPlan('/opt/tskata-helper', '/from', '/to', 9)],
   ['shim', shimPlan('/opt/lib', ['PATH=/bin'], [5, 6, 6, 7, 8])],
 ])('plan of %s', async (name, plan) => {

@@ -3,13 +3,14 @@ import { createHash } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { utf8 } from '../../../../agent/sys/structs.ts';
-import { findCgroup2 } from '../../../../runtime/helper/cgroup.ts';
 import { maskOf, parseCidr } from '../../../../runtime/helper/cidr.ts';
 import { findCapability } from '../../../../runtime/helper/credentials.ts';
 import { buildEgressPrograms } from '../../../../runtime/helper/egress.ts';
 import { mountsBelow } from '../../../../runtime/helper/gc.ts';
 import { parseGoFlags } from '../../../../runtime/helper/go-flags.ts';
-import { parseMountOptions } from '../../../../runtime/helper/host-mounts.ts';
+import { findCgroup2 } from '../../../../runtime/helper/hierarchies.ts';
+import { parseMountOptions } from '../../../../runtime/helper/host-mount-options.ts';
+import { overlayData } from '../../../../runtime/helper/overlay-data.ts';
 import { parseStartTicks } from '../../../../runtime/helper/process-ref.ts';
 import { parseSandboxOptions } from '../../../../runtime/helper/sandbox.ts';
 import { sha256Hex } from '../../../../runtime/helper/sha256.ts';
@@ -132,7 +133,7 @@ test('egress programs are whole instructions and end', () => {
 test('options of mounts', () => {
   expect(parseMountOptions(['ro', 'nodev', 'lowerdir=/a:/b', 'index=off'])).toMatchObject({
     flags: 1 | 4,
-    data: 'lowerdir=/a:/b,index=off',
+    data: ['lowerdir=/a:/b', 'index=off'],
   });
   expect(parseMountOptions(['rbind', 'rslave']).propagation).not.toBe(
     parseMountOptions(['rbind', 'rprivate']).propagation,
@@ -140,7 +141,27 @@ test('options of mounts', () => {
   for (const option of ['shared', 'rshared', 'remount', 'move']) {
     expect(() => parseMountOptions([option])).toThrow('not allowed');
   }
-  expect(parseMountOptions(['constructor']).data).toBe('constructor');
+  expect(parseMountOptions(['constructor']).data).toEqual(['constructor']);
+});
+
+test('the layers of an overlay fit into a page, by short names if need be', () => {
+  const layers = (count: number, directory = '/var/lib/containerd/snapshots') =>
+    Array.from({ length: count }, (_, index) => `${directory}/${index}/fs`);
+  const upper = ['upperdir=/var/u', 'workdir=/var/w'];
+  const few = overlayData([`lowerdir=${layers(3).join(':')}`, ...upper, 'index=off']);
+  expect(few.directory).toBeUndefined();
+  expect(few.data).toMatch(
+    /^lowerdir=\/var\/lib\/containerd\/snapshots\/0\/fs:.*,upperdir=\/var\/u,workdir=\/var\/w,index=off$/,
+  );
+  const many = overlayData([`lowerdir=${layers(200).join(':')}`, ...upper]);
+  expect(many.directory).toBe('/var/lib/containerd/snapshots/');
+  expect(many.data).toMatch(/^lowerdir=0\/fs:1\/fs:.*:199\/fs,upperdir=\/var\/u,workdir=\/var\/w$/);
+  const apart = overlayData([`lowerdir=${[...layers(100, '/var/lib/one'), ...layers(200, '/var/two')].join(':')}`]);
+  expect(apart.directory).toBe('/var/');
+  expect(apart.data).toMatch(/^lowerdir=lib\/one\/0\/fs:.*:two\/199\/fs$/);
+  expect(() => overlayData([`lowerdir=${layers(500, `/${'x'.repeat(80)}`).join(':')}:/y`])).toThrow(
+    'flatten the image',
+  );
 });
 
 test('start time of a process with an evil name', () => {

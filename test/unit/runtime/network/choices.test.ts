@@ -3,8 +3,8 @@ import { expect, test } from 'vitest';
 import { guestAddresses, guestNetwork, INET4 } from '../../../../runtime/network/addressing.ts';
 import { egressPolicy } from '../../../../runtime/network/egress-policy.ts';
 import { hasDefaultRoute4, hasDefaultRoute6 } from '../../../../runtime/network/host-routes.ts';
-import { passtArgs } from '../../../../runtime/network/passt.ts';
 import { parseResolvConf, resolversOf } from '../../../../runtime/network/resolvers.ts';
+import { usernetArgs } from '../../../../runtime/network/usernet.ts';
 
 const BOTH = { inet4: true, inet6: true };
 const ONLY4 = { inet4: true, inet6: false };
@@ -33,7 +33,7 @@ test('name servers of the host', () => {
   expect(parseResolvConf(text)).toEqual(['192.0.2.53', '::1']);
 });
 
-test('reachable servers are used as they are, loopback ones through passt', () => {
+test('reachable servers are used as they are, loopback ones through an address of their own', () => {
   expect(resolversOf(['127.0.0.53', '192.0.2.53'], BOTH)).toEqual({ guest: ['192.0.2.53'], host: ['192.0.2.53'] });
   expect(resolversOf(['127.0.0.53'], BOTH)).toEqual({
     guest: [INET4.resolver],
@@ -50,49 +50,13 @@ test('the guest is configured for the families that lead out', () => {
   expect(guestAddresses(BOTH)).toHaveLength(2);
 });
 
-test("passt's arguments", () => {
-  expect(passtArgs(ONLY4, undefined)).toMatchInlineSnapshot(`
-    [
-      "--foreground",
-      "--quiet",
-      "--stderr",
-      "--fd",
-      "3",
-      "--no-map-gw",
-      "--tcp-ports",
-      "none",
-      "--udp-ports",
-      "none",
-      "--mtu",
-      "65520",
-      "--mac-addr",
-      "02:74:73:6b:00:02",
-      "--no-dhcp",
-      "--no-dhcpv6",
-      "--no-ra",
-      "--address",
-      "10.0.2.15",
-      "--netmask",
-      "24",
-      "--gateway",
-      "10.0.2.2",
-      "--ipv4-only",
-      "--dns",
-      "none",
-    ]
-  `);
-  expect(passtArgs(BOTH, '127.0.0.53').slice(-8)).toMatchInlineSnapshot(`
-    [
-      "--address",
-      "fd74:736b:6174:61::15",
-      "--gateway",
-      "fd74:736b:6174:61::2",
-      "--dns",
-      "127.0.0.53",
-      "--dns-forward",
-      "10.0.2.3",
-    ]
-  `);
+test('the arguments of the user-mode network', () => {
+  expect(usernetArgs(ONLY4, false).join(' ')).toBe(
+    '--fd 3 --mtu 65520 --inet4 10.0.2.0,255.255.255.0,10.0.2.15,10.0.2.2,10.0.2.3',
+  );
+  expect(usernetArgs({ inet4: false, inet6: true }, true).join(' ')).toBe(
+    '--fd 3 --mtu 65520 --inet6 fd74:736b:6174:61::,64,fd74:736b:6174:61::2,fd74:736b:6174:61::3 --forward-resolver',
+  );
 });
 
 test('the default policy names metadata services and the host', () => {

@@ -8,12 +8,13 @@ const CONFIGS = join(import.meta.dirname, '../../../../qemu-configs');
 const good = JSON.parse(await readFile(join(CONFIGS, 'q35-tcg.json'), 'utf8'));
 
 describe('profiles', () => {
-  it('are all readable, and named after machine and accelerator', async () => {
+  it('are all readable, and named after machine, accelerator, and how the agent is reached', async () => {
     const files = (await readdir(CONFIGS)).filter((name) => name.endsWith('.json'));
-    expect(files).toHaveLength(4);
+    expect(files).toHaveLength(5);
     for (const file of files) {
       const profile = await loadProfile(CONFIGS, file.replace('.json', ''));
-      expect(profile.name).toBe(`${profile.machine}-${profile.accelerator}`);
+      const transport = profile.agentTransport === 'serial' ? '' : `-${profile.agentTransport}`;
+      expect(profile.name).toBe(`${profile.machine}-${profile.accelerator}${transport}`);
     }
   });
 
@@ -25,6 +26,7 @@ describe('profiles', () => {
     [{ ...good, machineOptions: { usb: 'off,accel=kvm' } }, /\$\.machineOptions\.usb/],
     [{ ...good, kernelParameters: ['quiet', 'a b'] }, /\$\.kernelParameters\[1\]/],
     [{ ...good, firmware: '../../etc/passwd' }, /\$\.firmware/],
+    [{ ...good, agentTransport: 'tcp' }, /\$\.agentTransport/],
     [{ ...good, bootTimeoutMs: 0 }, /\$\.bootTimeoutMs/],
   ])('refuses %#', (value, message) => {
     expect(() => parseProfile('test', JSON.stringify(value))).toThrow(message);

@@ -37,7 +37,8 @@ describe('slots', () => {
     for (const layout of ['bridge', 'flat'] as const) {
       const disks = Array.from({ length: 9 }, (_, slot) => pathOf(diskPlace(layout, slot)));
       const shares = Array.from({ length: 6 }, (_, index) => pathOf(sharePlace(layout, index)));
-      const all = [...disks, ...shares, pathOf(nicPlace(layout))];
+      const nics = Array.from({ length: 8 }, (_, index) => pathOf(nicPlace(layout, index)));
+      const all = [...disks, ...shares, ...nics];
       expect(new Set(all).size).toBe(all.length);
     }
     expect(pathOf(diskPlace('bridge', 8))).toBe('05.0/08.0');
@@ -48,6 +49,7 @@ describe('slots', () => {
     expect(() => diskPlace('bridge', 9)).toThrow(/slots 0 to 8/);
     expect(() => diskPlace('bridge', 0.5)).toThrow();
     expect(() => sharePlace('bridge', 6)).toThrow(/at most 6/);
+    expect(() => nicPlace('bridge', 8)).toThrow(/at most 8/);
   });
 });
 
@@ -79,15 +81,15 @@ describe('an ending', () => {
     expect((await end.ended).message).toMatch(message);
   });
 
-  it('knows a panic by the words of the kernel where there is no notifier', async () => {
+  it.each([
+    ['Out of memory: compulsory', 'the guest kernel panicked: Out of memory: compulsory'],
+    ['Attempted to kill init!', 'the agent (PID 1 of the guest) died: Attempted to kill init!'],
+  ])('knows a panic by the words of the kernel where there is no notifier: %s', async (words, message) => {
     const { ending: end, tail } = ending();
-    tail.push(text('[ 1.0] Kernel panic - not syncing: Attempted to kill init!\n'));
+    tail.push(text(`[ 1.0] Kernel panic - not syncing: ${words}\n`));
     end.note('powered-off', 'the guest reset itself');
     end.exited(0);
-    expect(await end.ended).toMatchObject({
-      cause: 'panicked',
-      message: 'the guest kernel panicked: Attempted to kill init!',
-    });
+    expect(await end.ended).toMatchObject({ cause: 'panicked', message });
   });
 
   it.each([
@@ -167,6 +169,23 @@ describe('the accelerator', () => {
     expect(bad.every((step) => !step.good && step.cure !== undefined)).toBe(true);
     expect(bad[0]?.cure).toMatch(/nested virtualization/);
     expect(explainAccelerator(facts).every((step) => step.good && step.cure === undefined)).toBe(true);
+  });
+
+  const none = { ...facts, device: 'missing', module: undefined, trial: undefined } as const;
+  it.each<[string, KvmFacts, string, RegExp]>([
+    ['no virtualization on hardware', { ...none, cpuFlag: undefined }, 'CPU virtualization', /firmware.*BIOS/],
+    ['none in a machine', { ...none, cpuFlag: undefined, nested: true }, 'CPU virtualization', /nested virtualization/],
+    ['no module, AMD', none, 'KVM module', /^modprobe kvm_amd; .*BIOS/],
+    ['no module, Intel', { ...none, cpuFlag: 'vmx' }, 'KVM module', /^modprobe kvm_intel$/],
+    ['a module that cannot help', { ...none, cpuFlag: undefined }, 'KVM module', /see the step above/],
+    ['a container without the device', { ...none, module: 'kvm_amd' }, '/dev/kvm', /container.*give it \/dev\/kvm/],
+    ['no permission', { ...none, device: 'forbidden' }, '/dev/kvm', /join the group/],
+    ['a guest that hangs', { ...facts, trial: { ran: false, reason: 'it hung' } }, 'test guest under KVM', /dmesg/],
+  ])('%s: the cure fits', (_, situation, name, cure) => {
+    expect(explainAccelerator(situation).find((step) => step.name === name)).toMatchObject({
+      good: false,
+      cure: expect.stringMatching(cure),
+    });
   });
 });
 

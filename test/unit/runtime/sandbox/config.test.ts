@@ -1,10 +1,14 @@
 import { describe, expect, test } from 'vitest';
 import { ContainerSpec } from '../../../../agent/protocol/generated/agent.ts';
+import * as names from '../../../../runtime/oci/annotations.ts';
 import type { Spec } from '../../../../runtime/oci/spec.ts';
 import { parseSpec } from '../../../../runtime/oci/validate.ts';
-import { machineSize, readOptions } from '../../../../runtime/sandbox/config.ts';
+import { readOptions } from '../../../../runtime/sandbox/config.ts';
 import { containerSpecMessage } from '../../../../runtime/sandbox/container-spec.ts';
 import { int64, uint64 } from '../../../../runtime/sandbox/wide-int.ts';
+import { testPolicies } from '../../../helpers/policies.ts';
+
+const { annotations: OURS } = testPolicies('command');
 
 function spec(more: object = {}): Spec {
   return parseSpec('config.json', { ociVersion: '1.1.0', process: { args: ['x'], cwd: '/' }, ...more });
@@ -13,15 +17,18 @@ function spec(more: object = {}): Spec {
 describe('annotations', () => {
   test('what is allowed is read', () => {
     expect(
-      readOptions({
-        'io.tskata.network': 'user',
-        'io.tskata.publish': '[{"hostIp":"127.0.0.1","hostPort":0,"containerPort":80}]',
-        'io.tskata.dns': '["1.1.1.1","::1"]',
-        'io.tskata.log.path': '/log',
-        'io.tskata.detached': 'remove',
-        'io.tskata.sandbox.memory': '256',
-        'io.kubernetes.pod.name': 'ignored',
-      }),
+      readOptions(
+        {
+          'io.tskata.network': 'user',
+          'io.tskata.publish': '[{"hostIp":"127.0.0.1","hostPort":0,"containerPort":80}]',
+          'io.tskata.dns': '["1.1.1.1","::1"]',
+          'io.tskata.log.path': '/log',
+          'io.tskata.detached': 'remove',
+          'io.tskata.sandbox.memory': '256',
+          'io.kubernetes.pod.name': 'ignored',
+        },
+        OURS,
+      ),
     ).toEqual({
       network: {
         mode: 'user',
@@ -45,34 +52,33 @@ describe('annotations', () => {
     ['io.tskata.sandbox.memory', '12GB', 'not a number from'],
     ['io.tskata.sandbox.vcpus', '0', 'not a number from'],
   ])('%s=%s is refused', (name, value, why) => {
-    expect(() => readOptions({ [name]: value })).toThrow(why);
-    expect(() => readOptions({ [name]: value })).toThrow(name);
+    expect(() => readOptions({ [name]: value }, OURS)).toThrow(why);
+    expect(() => readOptions({ [name]: value }, OURS)).toThrow(name);
   });
 });
 
-describe('the size of a machine', () => {
-  const size = (resources: object, annotations = {}) =>
-    machineSize(spec({ linux: { resources } }), readOptions(annotations));
+describe("annotations in a bundle that is not the command's", () => {
+  const { TENANT_ANNOTATIONS: _, RESERVED_PREFIX: __, ...all } = names;
 
-  test('holds what the container may use, and is never below the default', () => {
-    expect(size({})).toEqual({ memoryMib: 512, vcpus: 1 });
-    expect(size({ memory: { limit: 2 ** 30 } })).toEqual({ memoryMib: 1024 + 128, vcpus: 1 });
-    expect(size({ memory: { limit: 2 ** 20 } }).memoryMib).toBe(512);
-    expect(size({ memory: { limit: 2 ** 63 } }).memoryMib).toBe(512);
-    expect(size({ memory: { limit: -1 } }).memoryMib).toBe(512);
+  test.each(Object.values<string>(all))('%s is refused unless it is enabled', (name) => {
+    const { annotations } = testPolicies('containerd');
+    expect(() => readOptions({ [name]: '512' }, annotations)).toThrow(name);
+    const open = testPolicies('containerd', names.TENANT_ANNOTATIONS).annotations;
+    if (names.TENANT_ANNOTATIONS.includes(name)) expect(() => readOptions({ [name]: '512' }, open)).not.toThrow();
+    else expect(() => readOptions({ [name]: '512' }, open)).toThrow('belongs to the tskata command');
   });
 
-  test('a limit on CPU alone keeps the memory', () => {
-    expect(size({ cpu: { quota: 250_000, period: 100_000 } })).toEqual({ memoryMib: 512, vcpus: 3 });
-    expect(size({ cpu: { quota: -1 } }).vcpus).toBe(1);
+  test('the error says what is enabled, and where', () => {
+    const { annotations } = testPolicies('containerd', [names.SANDBOX_VCPUS]);
+    expect(() => readOptions({ [names.SANDBOX_MEMORY]: '512' }, annotations)).toThrow(
+      "annotations['io.tskata.sandbox.memory']: not enabled on this host (enabled are io.tskata.sandbox.vcpus); see enable_annotations in /etc/tskata/config.toml",
+    );
   });
 
-  test('annotations decide', () => {
-    expect(
-      size({ memory: { limit: 2 ** 30 } }, { 'io.tskata.sandbox.memory': '200', 'io.tskata.sandbox.vcpus': '2' }),
-    ).toEqual({
-      memoryMib: 200,
-      vcpus: 2,
+  test('those of others pass, and say nothing', () => {
+    const { annotations } = testPolicies('containerd');
+    expect(readOptions({ 'io.kubernetes.cri.sandbox-id': 'x', 'io.tskataX': '1' }, annotations)).toEqual({
+      network: { mode: 'none', publish: [], nameServers: [] },
     });
   });
 });
@@ -115,13 +121,12 @@ describe('what the agent is told', () => {
               },
             },
           }),
-          { mounts: [], files: [] },
+          { namespaces: { own: ['pid', 'mount'], pidNamespaceOf: '' }, mounts: [], files: [] },
         ),
       ),
     );
     expect(message.process).toMatchObject({ user: { uid: 1, umask: 0o27 }, noNewPrivileges: true, oomScoreAdj: -5 });
     expect(message.process?.rlimits).toEqual([{ type: 'RLIMIT_NOFILE', soft: 1024n, hard: 2n ** 64n - 1n }]);
-    // A namespace of the host, and the network, are the sandbox's in the guest.
     expect(message.namespaces).toEqual(['pid', 'mount']);
     expect(message.resources).toMatchObject({ memoryLimit: 2n ** 53n, pidsLimit: 0n, cpuShares: undefined });
     expect(message.resources?.devices).toEqual([{ allow: false, type: 'a', major: -1n, minor: -1n, access: 'rwm' }]);

@@ -61,7 +61,7 @@ test('a missing record is undefined, a wrong one is refused by its path', () => 
 });
 
 test('names that could leave the root are refused', () => {
-  for (const name of ['..', '.', '', 'a/b', '.hidden', 'a\0b', 'x'.repeat(129), 's', 'uids', 'cache']) {
+  for (const name of ['..', '.', '', 'a/b', '.hidden', 'a\0b', 'x'.repeat(129), 's', 'uids', 'cache', 'cgroups']) {
     expect(isValidName(name)).toBe(false);
     expect(() => store.directory(name, 'one')).toThrow('not a valid name');
   }

@@ -34,11 +34,12 @@ describe('Tally', () => {
     tally.take({ event: 'file', file: FILE });
     for (const event of [test('passed'), test('failed', 'one\ntwo'), test('skipped', 'no vmx')]) tally.take(event);
     expect(tally.openFile).toBe(FILE);
-    expect(tally.ended).toBe(false);
+    expect(tally.tested).toBe(false);
     tally.take({ event: 'file-end', file: FILE, problems: ['a hook failed'] });
+    tally.take({ event: 'tested' });
     tally.take({ event: 'end', problems: [] });
     expect(tally.openFile).toBeUndefined();
-    expect(tally.ended).toBe(true);
+    expect(tally.tested).toBe(true);
     expect(tally.counts).toEqual({ passed: 1, failed: 2, skipped: 1 });
     expect(said.join('\n')).toContain('      no vmx');
     expect(said.join('\n')).toContain('✗ a hook failed');

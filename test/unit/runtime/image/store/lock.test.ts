@@ -4,7 +4,14 @@ import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { hasLeases, takeLease, withLock } from '../../../../../runtime/image/store/lock.ts';
+import {
+  hasLeases,
+  isLocked,
+  removeDeadLocks,
+  takeLease,
+  tryLock,
+  withLock,
+} from '../../../../../runtime/image/store/lock.ts';
 
 const DEADLINE_MS = 10_000;
 const MODULE = new URL('../../../../../runtime/image/store/lock.ts', import.meta.url).href;
@@ -67,6 +74,35 @@ describe('locks', () => {
     } finally {
       child.kill('SIGKILL');
       await once(child, 'exit');
+    }
+  });
+});
+
+describe('claims', () => {
+  it('go to one of many, and name its process to the others', async () => {
+    const claims = join(directory, 'made');
+    const all = await Promise.all(Array.from({ length: 20 }, () => tryLock(claims, 'x')));
+    const [release, ...more] = all.filter((claim) => typeof claim !== 'number');
+    expect(more).toEqual([]);
+    expect(new Set(all.filter((claim) => typeof claim === 'number'))).toEqual(new Set([process.pid]));
+    await release?.();
+    expect(await readdir(claims)).toEqual([]);
+    expect(typeof (await tryLock(claims, 'x'))).toBe('function');
+  });
+
+  it('of a killed process are free, and are forgotten on demand', async () => {
+    for (const use of [() => tryLock(directory, 'x'), () => removeDeadLocks(directory)]) {
+      const child = await holder();
+      expect(await tryLock(directory, 'x')).toBe(child.pid);
+      expect(await isLocked(directory, 'x')).toBe(true);
+      expect(await removeDeadLocks(directory)).toEqual([]);
+      child.kill('SIGKILL');
+      await once(child, 'exit');
+      expect(await isLocked(directory, 'x')).toBe(false);
+      const result = await use();
+      if (typeof result === 'function') await result();
+      else expect(result).toEqual(['x']);
+      expect(await readdir(directory)).toEqual([]);
     }
   });
 });

@@ -1,0 +1,101 @@
+/**
+ * Events under load, as subscribers of a real containerd see them: complete, each once, and in the order of the
+ * process's life. Larger by TSKATA_TEST_EXECS (1000) and TSKATA_TEST_SANDBOXES (30).
+ */
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { Containerd } from '../helpers/containerd.ts';
+import { CtrPods, type SeenEvent } from '../helpers/ctr-pods.ts';
+import { connectShim } from '../helpers/shim-client.ts';
+import { eventually } from '../helpers/tskata.ts';
+
+const EXECS = Number(process.env.TSKATA_TEST_EXECS ?? 100);
+const SANDBOXES = Number(process.env.TSKATA_TEST_SANDBOXES ?? 1);
+const CONTAINERS = 3;
+const AT_ONCE = 8;
+const TIMEOUT_MS = 200_000 + 60_000 * SANDBOXES + 2_000 * EXECS;
+
+let containerd: Containerd;
+let pods: CtrPods;
+
+beforeAll(async () => {
+  containerd = await Containerd.start({ withoutImages: true });
+  pods = new CtrPods(containerd);
+}, TIMEOUT_MS);
+
+afterAll(async () => {
+  for (const id of (await pods?.containers()) ?? []) await pods.remove(id);
+  await containerd?.dispose();
+}, TIMEOUT_MS);
+
+/** Runs `true` so often as an exec, some at once, as containerd would call. */
+async function execs(pod: string): Promise<void> {
+  const { task, close } = await connectShim(pods.record(pod).socket);
+  const value = Buffer.from(JSON.stringify({ args: ['/bin/true'], cwd: '/', user: { uid: 0, gid: 0 } }));
+  let next = 0;
+  const worker = async (): Promise<void> => {
+    while (next < EXECS) {
+      const execId = `e${next++}`;
+      await task.exec({ id: pod, execId, spec: { value } });
+      await task.start({ id: pod, execId });
+      expect((await task.wait({ id: pod, execId })).exitStatus).toBe(0);
+      await task.delete({ id: pod, execId });
+    }
+  };
+  try {
+    await Promise.all(Array.from({ length: AT_ONCE }, worker));
+  } finally {
+    close();
+  }
+}
+
+/** Topics of each process, in the order in which they were told. */
+function byProcess(events: readonly SeenEvent[]): Map<string, string[]> {
+  const lives = new Map<string, string[]>();
+  for (const { container, process, topic } of events) {
+    const key = `${container}/${process === '' ? container : process}`;
+    lives.set(key, [...(lives.get(key) ?? []), topic]);
+  }
+  return lives;
+}
+
+test(`${EXECS} execs in ${SANDBOXES} sandboxes`, { timeout: TIMEOUT_MS }, async () => {
+  const { child, seen } = pods.events();
+  const names = Array.from({ length: SANDBOXES }, (_, index) => `pod${index}`);
+  for (const pod of names) {
+    await pods.sandbox(pod);
+    const containers = Array.from({ length: CONTAINERS }, (_, index) => `${pod}-c${index}`);
+    await Promise.all([execs(pod), ...containers.map((id) => pods.container(pod, id, 'true'))]);
+    const stopped = async (): Promise<boolean> => {
+      const tasks = await pods.tasks();
+      return containers.every((id) => tasks.get(id)?.status === 'STOPPED');
+    };
+    await eventually(stopped, 60_000, `the end of ${containers.join(', ')}`);
+    for (const id of [...containers, pod]) await pods.remove(id);
+  }
+  const processes = SANDBOXES * (EXECS + CONTAINERS + 1);
+  const complete = (): boolean =>
+    [...byProcess(seen()).values()].filter((life) => life.at(-1) === 'delete').length === processes;
+  await eventually(complete, 30_000, 'the last event');
+  child.kill('SIGKILL');
+  const lives = byProcess(seen());
+  expect(lives.size).toBe(processes);
+  for (const [key, life] of lives) {
+    const exec = /\/e\d+$/.test(key);
+    expect(life, key).toEqual(
+      exec ? ['exec-added', 'exec-started', 'exit', 'delete'] : ['create', 'start', 'exit', 'delete'],
+    );
+  }
+});
+
+test('an end for lack of memory is told before the exit, of a single container too', {
+  timeout: TIMEOUT_MS,
+}, async () => {
+  const { child, seen } = pods.events();
+  await pods.single('greedy', ['--memory-limit', String(32 * 1024 * 1024)], 'sh', '-c', 'exec tail /dev/zero');
+  const topics = (): string[] => seen().map(({ topic }) => topic);
+  await eventually(() => topics().includes('exit'), 60_000, 'an exit');
+  await pods.remove('greedy');
+  await eventually(() => topics().includes('delete'), 30_000, 'the last event');
+  child.kill('SIGKILL');
+  expect(topics()).toEqual(['create', 'start', 'oom', 'exit', 'delete']);
+});
