@@ -32,7 +32,7 @@ export default {
     ),
     layer(
       'host-not-guest',
-      { path: '^(runtime|shim)/', pathNot: '^runtime/(helper|setup)/' },
+      { path: '^(runtime|shim)/', pathNot: '^runtime/(helper|setup|usernet)/' },
       { path: '^agent/(?!protocol/)' },
       'the host speaks to the guest by the contract alone',
     ),
