@@ -40,6 +40,8 @@ const NATIVE_FLAGS = ['-Wall', '-Wextra', '-Werror'];
 const ENGINE_FILES = ['quickjs', 'libregexp', 'libunicode', 'libbf', 'cutils'];
 /** Relocations are done and made read-only before main; what no one calls is dropped. */
 const LINK_FLAGS = [
+  // program.S: before the C library's own start.
+  '-Wl,-e,tskata_entry',
   '-static-pie',
   '-Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code',
   '-Wl,--gc-sections,--build-id=none,--as-needed',

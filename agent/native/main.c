@@ -21,6 +21,9 @@
 /* Called by this name the program is the host's stand-in for a container. */
 #define STAND_IN_NAME "tskata-stand-in"
 
+/* CPU time of the process at its first instruction, noted by program.S. */
+extern const struct timespec tskata_entry_cpu;
+
 /* The program's bytecode, put into the binary by program.S. */
 extern const uint8_t tskata_program[];
 extern const uint8_t tskata_program_end[];
@@ -72,21 +75,20 @@ static JSContext *new_context(JSRuntime *runtime)
     return ctx;
 }
 
-/* When main was entered: wall clock since the boot, and CPU time of this process. */
-struct start {
-    int64_t boottime_ns;
-    int64_t cpu_ns;
-};
+static int64_t to_ns(const struct timespec *time)
+{
+    return (int64_t)time->tv_sec * 1000000000 + time->tv_nsec;
+}
 
-static int install(JSContext *ctx, int argc, char **argv, const struct start *start)
+static int install(JSContext *ctx, int argc, char **argv, const struct timespec *started)
 {
     JSValue global = JS_GetGlobalObject(ctx);
     JSValue module = JS_NewObject(ctx);
     int result = -1;
 
     if (!JS_IsException(module) &&
-        JS_SetPropertyStr(ctx, module, "startedNs", JS_NewBigInt64(ctx, start->boottime_ns)) >= 0 &&
-        JS_SetPropertyStr(ctx, module, "startedCpuNs", JS_NewBigInt64(ctx, start->cpu_ns)) >= 0 &&
+        JS_SetPropertyStr(ctx, module, "startedNs", JS_NewBigInt64(ctx, to_ns(started))) >= 0 &&
+        JS_SetPropertyStr(ctx, module, "startedCpuNs", JS_NewBigInt64(ctx, to_ns(&tskata_entry_cpu))) >= 0 &&
         !text_install(ctx, global, module) && !sys_install(ctx, module, argc, argv) &&
         !loop_install(ctx, module))
         result = JS_DefinePropertyValueStr(ctx, global, "tskataNative", JS_DupValue(ctx, module), 0) < 0 ? -1 : 0;
@@ -107,18 +109,9 @@ static _Noreturn void stand_in(void)
         pause();
 }
 
-static int64_t clock_ns(clockid_t clock)
-{
-    struct timespec now = {0};
-
-    clock_gettime(clock, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
 int main(int argc, char **argv)
 {
-    /* Before anything else is done: what the engine costs counts as the program's start. */
-    const struct start start = {clock_ns(CLOCK_BOOTTIME), clock_ns(CLOCK_PROCESS_CPUTIME_ID)};
+    struct timespec started = {0};
     JSRuntime *runtime;
     JSContext *ctx;
     JSValue program, result;
@@ -126,6 +119,8 @@ int main(int argc, char **argv)
 
     if (argc > 0 && !strcmp(argv[0], STAND_IN_NAME))
         stand_in();
+    /* Before the engine is made: what it costs counts as the program's start. */
+    clock_gettime(CLOCK_BOOTTIME, &started);
     /* A write to a closed pipe is an error number, not an end. */
     signal(SIGPIPE, SIG_IGN);
     runtime = JS_NewRuntime();
@@ -136,7 +131,7 @@ int main(int argc, char **argv)
     }
     JS_SetMemoryLimit(runtime, DEFAULT_MEMORY_LIMIT);
     JS_SetMaxStackSize(runtime, STACK_LIMIT);
-    if (install(ctx, argc, argv, &start)) {
+    if (install(ctx, argc, argv, &started)) {
         print_exception(ctx);
         return STATUS_NO_ENGINE;
     }

@@ -5,6 +5,15 @@ import type { LaunchTools } from '../container/launch.ts';
 import type { Sandbox } from '../container/sandbox.ts';
 import type { AcceptStream } from '../io/process-io.ts';
 
+/** What the agent's start took; 0 before it is known. */
+interface Start {
+  /** CLOCK_BOOTTIME when the ports were open. */
+  readonly readyNs: bigint;
+  /** CPU time of this process from its execve until then, and until its first answer was written. */
+  readonly readyCpuNs: bigint;
+  readonly firstAnswerCpuNs: bigint;
+}
+
 export interface ServiceContext {
   readonly tools: LaunchTools;
   readonly uevents: Uevents;
@@ -13,6 +22,5 @@ export interface ServiceContext {
   readonly log: Log;
   /** CLOCK_BOOTTIME at which main began. */
   readonly startedNs: bigint;
-  /** The same when the ports were open, and CPU time of this process from main on; 0 before. */
-  readonly ready: { readonly ns: bigint; readonly cpuNs: bigint };
+  readonly start: Start;
 }

@@ -48,8 +48,7 @@ export function sandboxHandlers(context: ServiceContext): Pick<Handlers<typeof A
         agentVersion: TSKATA_VERSION,
         kernelRelease: readFile(sys, '/proc/sys/kernel/osrelease').trim(),
         startedNs: context.startedNs,
-        readyNs: context.ready.ns,
-        readyCpuNs: context.ready.cpuNs,
+        ...context.start,
         features: FEATURES,
       };
     },

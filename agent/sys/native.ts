@@ -39,7 +39,7 @@ export const loop: Loop = {
 export const engine = {
   /** CLOCK_BOOTTIME when the program's main was entered, before the engine was made. */
   startedNs: tskataNative.startedNs,
-  /** CPU time of the process at that moment: not 0 for the first process, which was the kernel's before. */
+  /** CPU time of the process at its first instruction: not 0 for the first process, which was the kernel's before. */
   startedCpuNs: tskataNative.startedCpuNs,
   /** Bounds the engine's heap; beyond it an allocation throws "out of memory". */
   setMemoryLimit: (bytes: number): void => tskataNative.setMemoryLimit(bytes),

@@ -32,6 +32,7 @@ const seconds = (values: readonly number[]): string => {
   const { min, p50, p90 } = summarize(values);
   return `${min.toFixed(2)} / ${p50.toFixed(2)} / ${p90.toFixed(2)} s`;
 };
+const counts = (values: readonly number[]): string => values.map((value) => value.toLocaleString('en')).join(' and ');
 const mib = (bytes: number): string => `${(bytes / MIB).toFixed(1)} MiB`;
 
 printTable(
@@ -72,9 +73,15 @@ printTable(
     ['guest RAM minus MemAvailable, idle', `${mib(idle.guestUsedBytes)} of ${mib(idle.guestRamBytes)}`, '', ''],
     ['agent resident', mib(idle.agentResidentBytes), '', ''],
     [
-      "instructions, the agent's main to ready",
-      instructions.map((count) => count.toLocaleString('en')).join(' and '),
-      instructions[0] === instructions[1] ? 'equal in two boots' : 'NOT equal in two boots',
+      "instructions, the agent's execve to ready",
+      counts(instructions.map(({ ready }) => ready)),
+      instructions[0].ready === instructions[1].ready ? 'equal in two boots' : 'NOT equal in two boots',
+      '',
+    ],
+    [
+      "instructions, the agent's execve to its first answer",
+      counts(instructions.map(({ answered }) => answered)),
+      '',
       '',
     ],
   ],

@@ -23,8 +23,12 @@ export interface HelloResponse {
   readonly startedNs: bigint;
   readonly readyNs: bigint;
   readonly features: readonly string[];
-  /** CPU time, nanoseconds, that the agent and its calls of the kernel took from its main to its readiness. */
+  /**
+   * CPU time, nanoseconds, that the agent and its calls of the kernel took from its execve to its readiness, and to when
+   * its first answer since its start was written; the second is 0 in that first answer.
+   */
   readonly readyCpuNs: bigint;
+  readonly firstAnswerCpuNs: bigint;
 }
 
 export const HelloResponse: MessageType<HelloResponse> = message('tskata.agent.v1.HelloResponse', () => [
@@ -35,6 +39,7 @@ export const HelloResponse: MessageType<HelloResponse> = message('tskata.agent.v
   field(5, 'readyNs', 'uint64'),
   repeated(6, 'features', 'string'),
   field(7, 'readyCpuNs', 'uint64'),
+  field(8, 'firstAnswerCpuNs', 'uint64'),
 ]);
 
 export interface CreateSandboxRequest {
