@@ -15,6 +15,15 @@ export const MAX_TTRPC_MESSAGE_BYTES = 4 * 1024 * 1024;
 /** The largest message between host and guest: a container spec with 1,000 mounts is below 300 kB. */
 export const MAX_AGENT_MESSAGE_BYTES = 1024 * 1024;
 
+/** Arguments, and variables of the environment, that a process may have. */
+export const MAX_PROCESS_STRINGS = 8192;
+
+/** Bytes of one of them: with its NUL the most that execve takes (32 pages, MAX_ARG_STRLEN). */
+export const MAX_PROCESS_STRING_BYTES = 128 * 1024 - 1;
+
+/** Bytes of all of them, each with a NUL: with the rest of the largest spec they fit one message. */
+export const MAX_PROCESS_BYTES = 640 * 1024;
+
 /** Calls that one connection may have under way: a Wait for each of some hundred processes and room for the rest. */
 export const MAX_CALLS_IN_FLIGHT = 1024;
 

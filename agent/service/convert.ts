@@ -25,14 +25,13 @@ import type {
   Process as ProcessMessage,
   Seccomp as SeccompMessage,
 } from '../protocol/generated/agent.ts';
+import { MAX_PROCESS_STRING_BYTES, MAX_PROCESS_STRINGS } from '../protocol/limits.ts';
 import { checkAbsolute, checkCount, checkId, checkNumber, checkRelative, checkText, invalid, quoted } from './check.ts';
 
-const MAX_ARGS = 8192;
 const MAX_MOUNTS = 1024;
 const MAX_DEVICES = 256;
 const MAX_PATHS = 256;
 const MAX_RULES = 1024;
-const MAX_WORD = 128 * 1024;
 
 /** Where a storage that a mount names is in the guest. */
 export interface StorageLocation {
@@ -55,10 +54,10 @@ const NO_CAPABILITIES: CapabilitiesMessage = {
 export function convertProcess(field: string, message: ProcessMessage | undefined): ProcessSpec {
   if (message === undefined) throw invalid(field, 'is missing');
   if (message.args.length === 0) throw invalid(`${field}.args`, 'is empty');
-  checkCount(`${field}.args`, message.args, MAX_ARGS);
-  checkCount(`${field}.env`, message.env, MAX_ARGS);
-  for (const word of message.args) checkText(`${field}.args`, word, MAX_WORD);
-  for (const word of message.env) checkText(`${field}.env`, word, MAX_WORD);
+  checkCount(`${field}.args`, message.args, MAX_PROCESS_STRINGS);
+  checkCount(`${field}.env`, message.env, MAX_PROCESS_STRINGS);
+  for (const word of message.args) checkText(`${field}.args`, word, MAX_PROCESS_STRING_BYTES);
+  for (const word of message.env) checkText(`${field}.env`, word, MAX_PROCESS_STRING_BYTES);
   if (message.args[0] === '') throw invalid(`${field}.args[0]`, 'is empty');
   const user = message.user;
   checkCount(`${field}.user.additional_gids`, user?.additionalGids ?? [], 65536);

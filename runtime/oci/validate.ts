@@ -5,6 +5,7 @@
  */
 import type { z } from 'zod';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
+import { MAX_PROCESS_BYTES, MAX_PROCESS_STRING_BYTES, MAX_PROCESS_STRINGS } from '../../agent/protocol/limits.ts';
 import {
   processSchema,
   resourcesSchema,
@@ -116,11 +117,36 @@ function* processProblems(process: SpecProcess, prefix: string): Generator<Probl
   for (const [index, entry] of (process.env ?? []).entries()) {
     if (!/^[^=]+=/.test(entry)) yield { path: `${prefix}env[${index}]`, message: 'must be NAME=value' };
   }
+  yield* stringProblems(process, prefix);
   for (const [index, limit] of (process.rlimits ?? []).entries()) {
     if (!/^RLIMIT_[A-Z]+$/.test(limit.type)) {
       yield { path: `${prefix}rlimits[${index}].type`, message: `${JSON.stringify(limit.type)} is not a limit's name` };
     }
     if (limit.soft > limit.hard) yield { path: `${prefix}rlimits[${index}].soft`, message: 'is above hard' };
+  }
+}
+
+/** What execve or the agent would refuse: found out before a machine is started for it. */
+function* stringProblems(process: SpecProcess, prefix: string): Generator<Problem> {
+  let total = 0;
+  for (const name of ['args', 'env'] as const) {
+    const strings = process[name] ?? [];
+    if (strings.length > MAX_PROCESS_STRINGS) {
+      const message = `${strings.length} entries; at most ${MAX_PROCESS_STRINGS} can be given to a process`;
+      yield { path: `${prefix}${name}`, message };
+    }
+    for (const [index, entry] of strings.entries()) {
+      const bytes = Buffer.byteLength(entry);
+      total += bytes + 1;
+      if (bytes > MAX_PROCESS_STRING_BYTES) {
+        const message = `${bytes} bytes; at most ${MAX_PROCESS_STRING_BYTES} can be given to a process: use a file`;
+        yield { path: `${prefix}${name}[${index}]`, message };
+      }
+    }
+  }
+  if (total > MAX_PROCESS_BYTES) {
+    const message = `${total} bytes with args; at most ${MAX_PROCESS_BYTES} can be given to a process: use a file`;
+    yield { path: `${prefix}env`, message };
   }
 }
 

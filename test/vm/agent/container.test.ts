@@ -1,6 +1,7 @@
 /** Containers in a real guest: what a program sees of its root, user, privileges and limits. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ContainerSpec, Process } from '../../../agent/protocol/generated/agent.ts';
+import { MAX_PROCESS_BYTES, MAX_PROCESS_STRING_BYTES } from '../../../agent/protocol/limits.ts';
 import type { Init } from '../../../agent/protocol/message.ts';
 import { type Outcome, runContainer, runExec } from '../../helpers/agent-programs.ts';
 import { type AgentVm, powerOff, startAgentVm } from '../../helpers/agent-vm.ts';
@@ -106,6 +107,17 @@ describe('a program', () => {
     expect((await script('env | sort', {}, { env })).stdout).toContain('A=b c\nEMPTY=\nHOME=/root\nPATH=/bin\n');
     const app = await script('echo $HOME', {}, { env: ['PATH=/bin'], user: { username: 'app' } });
     expect(app.stdout).toBe('/home/app\n');
+  });
+
+  test('takes as many bytes as a process may be given', async () => {
+    const value = 'x'.repeat(MAX_PROCESS_STRING_BYTES - 2);
+    const names = ['A', 'B', 'C', 'D'];
+    const env = ['PATH=/bin', 'HOME=/', ...names.map((name) => `${name}=${value}`)];
+    const rest = MAX_PROCESS_BYTES - env.reduce((total, entry) => total + entry.length + 1, 0) - 100;
+    const text = `echo $((${names.map((name) => `\${#${name}}`).join('+')})) \${#0}`;
+    const args = ['sh', '-c', text, 'x'.repeat(rest - text.length)];
+    const expected = `${names.length * value.length} ${rest - text.length}\n`;
+    expect(await program(args, { env })).toEqual({ status: 0, stdout: expected, stderr: '' });
   });
 });
 

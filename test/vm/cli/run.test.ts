@@ -3,6 +3,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { MAX_PROCESS_STRING_BYTES } from '../../../agent/protocol/limits.ts';
 import { Tskata } from '../../helpers/tskata.ts';
 
 describe('tskata run', () => {
@@ -73,6 +74,17 @@ describe('tskata run', () => {
       { env: { ALONE: 'own', INHERITED: 'too' } },
     );
     expect(result.stdout.trim()).toBe('b c|own|1|too|/made/here|1000:1001|box|box');
+  });
+
+  it('refuses an environment that no process can have, and leaves nothing', async () => {
+    const file = join(tskata.directory, 'long.env');
+    writeFileSync(file, `LONG=${'x'.repeat(MAX_PROCESS_STRING_BYTES)}\n`);
+    const result = await tskata.call(['run', '--rm', '--env-file', file, 'busybox', 'true']);
+    expect(result.status).toBe(125);
+    expect(result.stderr).toMatch(
+      /process\.env\[\d+\]: 131076 bytes; at most 131071 can be given to a process: use a file/,
+    );
+    expect(tskata.records()).toEqual([]);
   });
 
   it('looks users up in the container, and gives them their home', async () => {

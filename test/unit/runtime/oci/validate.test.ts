@@ -53,6 +53,29 @@ describe('parseSpec', () => {
     expect(refusal(changes)).toBe(message);
   });
 
+  it.each([
+    [
+      { env: [`A=${'é'.repeat(65_535)}`] },
+      'process.env[0]: 131072 bytes; at most 131071 can be given to a process: use a file',
+    ],
+    [
+      { args: ['sh', 'x'.repeat(131_072)] },
+      'process.args[1]: 131072 bytes; at most 131071 can be given to a process: use a file',
+    ],
+    [{ env: Array(8_193).fill('A=') }, 'process.env: 8193 entries; at most 8192 can be given to a process'],
+    [
+      { env: Array(10).fill(`A=${'x'.repeat(65_534)}`) },
+      'process.env: 655373 bytes with args; at most 655360 can be given to a process: use a file',
+    ],
+  ])('refuses what a process cannot be given (%#)', (process, message) => {
+    expect(refusal({ process: { cwd: '/', args: ['sh'], ...process } })).toBe(`config.json: ${message}`);
+  });
+
+  it('takes the most that a process can be given', () => {
+    const env = [...Array(4).fill(`A=${'x'.repeat(131_069)}`), `A=${'x'.repeat(131_063)}`];
+    expect(refusal({ process: { cwd: '/', args: ['sh', ''], env } })).toBe('accepted');
+  });
+
   it('shows five problems at most and counts the rest', () => {
     const message = refusal({ a: 1, b: 1, c: 1, d: 1, e: 1, f: 1, g: 1 });
     expect(message).toContain('e: unknown field; and 2 more');
