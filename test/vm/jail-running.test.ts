@@ -8,6 +8,7 @@ import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { decodeRecord } from '../../runtime/state/record.ts';
+import { PodShim } from '../helpers/pod-shim.ts';
 import { eventually, Tskata } from '../helpers/tskata.ts';
 
 const PORT = 18_973;
@@ -73,7 +74,33 @@ afterAll(async () => {
   tskata.dispose();
 });
 
+/** What `ps e` and /proc show of a process's start: arguments, environment, directory. */
+function originOf(pid: number): string {
+  const texts = ['cmdline', 'environ'].map((file) =>
+    readFileSync(`/proc/${pid}/${file}`, 'utf8').replaceAll('\0', ' '),
+  );
+  return [...texts, readlinkSync(`/proc/${pid}/cwd`)].join('\n');
+}
+
+/** The program, its one argument, PATH, the cache of the installation, the root directory: the same for every shim. */
+const NOBODYS_ORIGIN =
+  /^containerd-shim-tskata-v2 [^ ]+\/lib\/shim\.js \nPATH=[^ ]* (NODE_COMPILE_CACHE=[^ ]+\/lib\/compile-cache )?\n\/$/;
+
+test('a shim of containerd shows nothing of whose it is', async () => {
+  const pod = new PodShim();
+  try {
+    await pod.start('pause');
+    expect(originOf(pod.store.list()[0]?.record?.shim.pid ?? 0)).toMatch(NOBODYS_ORIGIN);
+  } finally {
+    await pod.dispose();
+  }
+});
+
 describe('a running sandbox', () => {
+  test('has a shim that shows nothing of whose it is', () => {
+    expect(originOf(pids.get('shim') ?? 0)).toMatch(NOBODYS_ORIGIN);
+  });
+
   test("consists of a shim, a keeper, QEMU, virtiofsd, the user-mode network and the container's stand-in", () => {
     expect([...pids.keys()].sort()).toEqual(['keeper', 'qemu', 'shim', 'stand-in', 'usernet', 'virtiofsd']);
   });
