@@ -99,11 +99,17 @@ async function isSame(left: FileHandle, right: FileHandle): Promise<boolean> {
   return a.ino === b.ino && a.dev === b.dev;
 }
 
-/** A line that a crash cut short is skipped. */
+/** A line that a crash cut short, or that is no entry, is skipped. */
 function parseEntry(line: string): LogEntry | undefined {
   try {
-    return JSON.parse(line) as LogEntry;
+    const entry = JSON.parse(line) as Partial<LogEntry> | null;
+    return entry !== null && isEntry(entry) ? entry : undefined;
   } catch {
     return undefined;
   }
+}
+
+function isEntry(entry: Partial<LogEntry>): entry is LogEntry {
+  const { time, stream, log } = entry;
+  return typeof time === 'string' && typeof log === 'string' && (stream === 'stdout' || stream === 'stderr');
 }

@@ -24,6 +24,9 @@ const ULIMITS = new Set([
 /** RLIM_INFINITY (2^64-1) as the nearest JSON number; the agent reads every value from 2^63 on as unlimited. */
 const UNLIMITED = 2 ** 64;
 
+/** No Linux has more. */
+const MAX_CPUS = 8192;
+
 function refuse(flag: string, text: string, why: string): never {
   throw new TskataError(Code.InvalidArgument, `${flag} ${text}: ${why}`);
 }
@@ -35,6 +38,7 @@ export function parseUlimit(flag: string, text: string): UlimitRequest {
   const [, name = '', soft = '', hard = soft] = match;
   if (!ULIMITS.has(name)) refuse(flag, text, `${JSON.stringify(name)} is not a limit; see getrlimit(2)`);
   const value = (part: string): number => (part === '-1' || part === 'unlimited' ? UNLIMITED : Number(part));
+  if (value(hard) > UNLIMITED) refuse(flag, text, 'more than 64 bits hold; write unlimited');
   if (value(soft) > value(hard)) refuse(flag, text, 'the soft limit is above the hard one');
   return { type: `RLIMIT_${name.toUpperCase()}`, soft: value(soft), hard: value(hard) };
 }
@@ -44,13 +48,16 @@ export function parseCpus(flag: string, text: string): number {
   const cpus = Number(text);
   if (!/^\d*\.?\d+$/.test(text) || cpus <= 0) refuse(flag, text, 'must be a positive number, for instance 1.5');
   if (cpus < 0.01) refuse(flag, text, 'must be at least 0.01');
+  if (cpus > MAX_CPUS) refuse(flag, text, `must be at most ${MAX_CPUS}`);
   return cpus;
 }
 
 /** A whole number; -1 and 0 mean no limit. */
 export function parsePids(flag: string, text: string): number {
   if (!/^-?\d+$/.test(text)) refuse(flag, text, 'must be a whole number');
-  return Number(text) <= 0 ? -1 : Number(text);
+  const pids = Number(text);
+  if (pids > Number.MAX_SAFE_INTEGER) refuse(flag, text, 'is too large; -1 means no limit');
+  return pids <= 0 ? -1 : pids;
 }
 
 /** NAME=value pairs. */

@@ -10,5 +10,9 @@ export function parseSize(flag: string, text: string): number {
   if (!match || factor === undefined) {
     throw new TskataError(Code.InvalidArgument, `${flag} ${text}: not a size; write 512m, 2g or a number of bytes`);
   }
-  return Math.floor(Number(match[1]) * factor);
+  const bytes = Math.floor(Number(match[1]) * factor);
+  if (bytes > Number.MAX_SAFE_INTEGER) {
+    throw new TskataError(Code.InvalidArgument, `${flag} ${text}: is too large; at most 8191t`);
+  }
+  return bytes;
 }
