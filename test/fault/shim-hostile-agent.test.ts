@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { build } from 'esbuild';
 import { afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
-import { Agent } from '../../agent/protocol/generated/agent.ts';
+import { Agent, type CreateContainerRequest } from '../../agent/protocol/generated/agent.ts';
 import { MAX_TTRPC_MESSAGE_BYTES, PROTOCOL_VERSION } from '../../agent/protocol/limits.ts';
 import { type AgentServer, serveAgent } from '../../agent/protocol/serve.ts';
 import { bind, type Client, type Handlers } from '../../agent/protocol/service.ts';
@@ -21,8 +21,14 @@ import { nodeClock } from '../../runtime/host/clock.ts';
 import { run } from '../../runtime/host/process.ts';
 import { socketChannel } from '../../runtime/host/socket-channel.ts';
 import { Task } from '../../shim/task/generated/task.ts';
+import { PodShim } from '../helpers/pod-shim.ts';
 
 const MAX_RESIDENT_KIB = 150 * 1024;
+/** containerd.task.v2's Status. */
+const RUNNING = 2;
+/** Less than a sandbox that hangs for any deadline of its own; a quiet one takes a tenth. */
+const MAX_FIVE_EXECS_MS = 10_000;
+const MIN_FLOOD_BYTES = 16 << 20;
 
 /** The guest's side of both ports, in the test's hands. */
 interface Ports {
@@ -133,6 +139,19 @@ async function flood(socket: Socket, piece: Uint8Array, maxBytes: number): Promi
   }
 }
 
+/** A container's output, as fast as the host gives credit for it. */
+function writeForever({ mux }: AgentServer, request: CreateContainerRequest, onSent: (bytes: number) => void): void {
+  const stream = mux.accept(request.streams?.stdout ?? 0);
+  const piece = new Uint8Array(64 * 1024);
+  const more = (): void =>
+    stream.whenWritable((most) => {
+      stream.send(piece.subarray(0, most));
+      onSent(Math.min(most, piece.length));
+      more();
+    });
+  more();
+}
+
 /** Resolves when the socket takes more, or never will. */
 function writable(socket: Socket): Promise<void> {
   return new Promise((resolve) => {
@@ -215,16 +234,9 @@ test('output without end that nobody reads is held by credit', async () => {
   let sent = 0;
   const served = serve({
     createContainer: async (request) => {
-      const { agent } = await served;
-      const stream = agent.mux.accept(request.streams?.stdout ?? 0);
-      const piece = new Uint8Array(64 * 1024);
-      const more = (): void =>
-        stream.whenWritable((most) => {
-          stream.send(piece.subarray(0, most));
-          sent += Math.min(most, piece.length);
-          more();
-        });
-      more();
+      writeForever((await served).agent, request, (bytes) => {
+        sent += bytes;
+      });
       return { guestPid: 1 };
     },
   });
@@ -245,6 +257,40 @@ test('more output than credit ends the connection', async () => {
   body.set([1, 0, 0, 0, 1]);
   await flood(ports.bytes, record(body.length, body), 16 << 20);
   expect(await exitWithin(3_000)).toBe(137);
+});
+
+test('a flood, and answers in the name of others, leave another sandbox alone', { timeout: 60_000 }, async () => {
+  const other = new PodShim();
+  let reader: ChildProcess | undefined;
+  try {
+    await other.start('other');
+    let sequence = 0n;
+    let sent = 0;
+    const served = serve({
+      nextEvents: () => ({ events: [{ sequence: ++sequence, containerId: 'other', oom: {} }] }),
+      createContainer: async (request) => {
+        writeForever((await served).agent, request, (bytes) => {
+          sent += bytes;
+        });
+        return { guestPid: 1 };
+      },
+    });
+    const fifo = join(directory, 'out');
+    await run('mkfifo', [fifo], { timeoutMs: 5_000 });
+    reader = spawn('cat', [fifo], { stdio: ['ignore', 'ignore', 'inherit'] });
+    await create(fifo);
+    await task.start({ id: 'c' });
+    const startedMs = performance.now();
+    for (let round = 0; round < 5; round++) expect(await other.sh('other', 'echo well')).toBe('well');
+    expect(performance.now() - startedMs).toBeLessThan(MAX_FIVE_EXECS_MS);
+    expect(sent).toBeGreaterThan(MIN_FLOOD_BYTES);
+    expect(sequence).toBeGreaterThan(1n);
+    await expect(task.state({ id: 'other' })).rejects.toMatchObject({ code: 5 });
+    expect(await other.task.state({ id: 'other' })).toMatchObject({ status: RUNNING });
+  } finally {
+    reader?.kill();
+    await other.dispose();
+  }
 });
 
 test('events without end, about containers that do not exist', async () => {
