@@ -5,6 +5,7 @@
 import { access, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type AgentConnection, connectAgent } from '../../runtime/agent-client/agent-connection.ts';
 import { startKeeper } from '../../runtime/helper-client/keeper.ts';
 import { keeperProcessHost } from '../../runtime/helper-client/process-host.ts';
@@ -21,6 +22,8 @@ export const CONFIGS = join(ROOT, 'qemu-configs');
 const KERNEL = join(LIB, 'guest/vmlinux');
 const INITRD = join(LIB, 'guest/initrd.img');
 const HELPER = join(LIB, 'tskata-helper');
+/** A connection breaks a moment before the end of its machine is known. */
+const END_MS = 2_000;
 /** Generous: the machine may be busy with other tests. */
 const CALL = { timeoutMs: 60_000 };
 
@@ -106,6 +109,20 @@ async function keeperHost(
   keepers.push({ pid: keeper.pid, network: path });
   const { uid } = await keeper.call.claimUser({ first: 200_000, count: 1000 }, CALL);
   return keeperProcessHost(keeper, uid);
+}
+
+/** What is done with a machine; when that fails because the machine has ended, the error says how. Stops it. */
+export async function useMachine<T>(vm: Vm, use: () => Promise<T>): Promise<T> {
+  try {
+    return await use();
+  } catch (error) {
+    const end = await Promise.race([vm.ended, sleep(END_MS)]);
+    if (end === undefined) throw error;
+    const words = [String(error), end.message, ...end.consoleTail, ...end.stderrTail].join('\n');
+    throw new Error(words, { cause: error });
+  } finally {
+    await vm.stop();
+  }
 }
 
 /** Connects to the agent of a machine. `fresh`: it has just booted. */

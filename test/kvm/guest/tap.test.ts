@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { runContainer } from '../../helpers/agent-programs.ts';
 import type { AgentVm } from '../../helpers/agent-vm.ts';
 import { testSpec } from '../../helpers/container-defaults.ts';
-import { connect, type FactoryHarness, openFactoryHarness } from '../../helpers/qemu-factory.ts';
+import { connect, type FactoryHarness, openFactoryHarness, useMachine } from '../../helpers/qemu-factory.ts';
 import { makeTestDisks, type TestDisks } from '../../helpers/test-disks.ts';
 import { eventually } from '../../helpers/tskata.ts';
 import { beInKvmHost, HOOK_MS, host } from './host.ts';
@@ -51,7 +51,7 @@ async function exercise(): Promise<Found> {
   const nic = { mac: MAC, backend: { type: 'tap', tap: 'tap0' } } as const;
   const disk = { slot: 0, path: disks.busybox, readOnly: true };
   const vm = await factory.start(harness.config({ nics: [nic], disks: [disk] }));
-  try {
+  return await useMachine(vm, async () => {
     const enter = [`--net=${keepers[0]?.network}`];
     await host('nsenter', ...enter, 'ip', 'addr', 'add', `${HERE}/24`, 'dev', 'tap0');
     const connection = await connect(vm, true);
@@ -91,9 +91,7 @@ async function exercise(): Promise<Found> {
     const found = { devices: devicesOf(vm.qemuPid), vhostTicks: vhostTicks(vm.qemuPid) };
     connection.close();
     return { ...found, received: outcome.stdout.split(' ')[0] ?? '', sent };
-  } finally {
-    await vm.stop();
-  }
+  });
 }
 
 function devicesOf(pid: number): string[] {
