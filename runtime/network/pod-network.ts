@@ -16,7 +16,7 @@ const CALL = { timeoutMs: 10_000 };
 /** What it is opened with. */
 export interface PodNetworkParts {
   readonly keeper: Keeper;
-  /** Path of the namespace. */
+  /** Path of the namespace; empty: a new one, which goes with the keeper. */
   readonly path: string;
   /** Gives back what a killed keeper left in the namespace. */
   readonly release: (path: string) => Promise<void>;
@@ -188,6 +188,6 @@ async function closeNetwork({ keeper, path, release }: PodNetworkParts): Promise
     await keeper.call.closeNetwork({}, CALL);
   } catch (error) {
     if (TskataError.from(error).code !== Code.Unavailable) throw error;
-    await release(path);
+    if (path !== '') await release(path);
   }
 }

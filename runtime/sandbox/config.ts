@@ -36,7 +36,7 @@ export interface PublishedPort {
 export interface NetworkOptions {
   /** Loopback only, user-mode, or what is in a network namespace of the host. */
   readonly mode: 'none' | 'user' | 'netns';
-  /** Path of that namespace. */
+  /** Path of that namespace; empty: a new one of the sandbox's own. */
   readonly path?: string;
   readonly publish: readonly PublishedPort[];
   /** Name servers asked for; empty: those of the host. */

@@ -14,7 +14,8 @@ export function networkNamespace(spec: Spec): string | undefined {
 }
 
 /**
- * The network of a sandbox. For containerd a configuration without a network namespace means the network of the host,
+ * The network of a sandbox. For containerd a new network namespace is one that somebody may fill once the task has a
+ * process (`ctr run --cni`), so it is followed like a pod's. For containerd a configuration without a network namespace means the network of the host,
  * which is refused with InvalidArgument.
  */
 export function networkOf(spec: Spec, options: SandboxOptions, caller: Caller): NetworkOptions {
@@ -27,5 +28,6 @@ export function networkOf(spec: Spec, options: SandboxOptions, caller: Caller): 
         'a virtual machine cannot share it - give the pod a network of its own, or run it with another runtime class',
     );
   }
-  return path === undefined || path === '' ? options.network : { ...options.network, mode: 'netns', path };
+  const followed = path !== undefined && (path !== '' || caller === 'containerd');
+  return followed ? { ...options.network, mode: 'netns', path } : options.network;
 }

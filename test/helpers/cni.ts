@@ -19,7 +19,7 @@ export interface CniConfig {
 
 /** A pod's end of a network. */
 export interface CniAttachment {
-  readonly pod: NetworkNamespace;
+  readonly pod: Pick<NetworkNamespace, 'name' | 'path'>;
   readonly interface: string;
   /** hostPort and the like. */
   readonly runtimeConfig?: Readonly<Record<string, unknown>>;

@@ -19,9 +19,10 @@ test('a namespace by path is taken, whoever asks', () => {
   }
 });
 
-test('a new namespace is loopback only', () => {
-  expect(choose('containerd', [{ type: 'network' }])).toBe('none');
-  expect(choose('containerd', [{ type: 'network', path: '' }])).toBe('none');
+test("a new namespace of containerd's is followed, any other is loopback only", () => {
+  expect(choose('containerd', [{ type: 'network' }])).toEqual(['netns', '']);
+  expect(choose('containerd', [{ type: 'network', path: '' }])).toEqual(['netns', '']);
+  expect(choose('command', [{ type: 'network' }])).toBe('none');
 });
 
 test('an annotation goes before the namespace', () => {
