@@ -1,13 +1,17 @@
 /** The life of a pod by CRI on later releases of containerd: `pods.test.ts` looks closely on the first one. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import type { ContainerdRelease } from '../../helpers/containerd/programs.ts';
 import { Containerd } from '../../helpers/containerd.ts';
+import { ContainerState } from '../../helpers/cri/generated/cri.ts';
 import { Pod } from '../../helpers/cri/pod.ts';
 
 // For a machine with several times more work than cores.
 vi.setConfig({ testTimeout: 300_000, hookTimeout: 300_000 });
 
 const MIB = 1024n * 1024n;
+/** So long a daemon is away; longer than the program that ends meanwhile. */
+const AWAY_MS = 5_000;
 const LATER: readonly ContainerdRelease[] = ['1.7', '2.1'];
 
 describe.each(LATER)('containerd %s', (release) => {
@@ -66,6 +70,20 @@ describe.each(LATER)('containerd %s', (release) => {
     const linux = { memoryLimitInBytes: 96n * MIB };
     await containerd.cri.runtime.updateContainerResources({ containerId: container.id, linux });
     expect(await container.output(limit)).toBe(`${96n * MIB}\n`);
+    await pod.remove();
+  });
+
+  test('finds again what ran on and what ended while it was away', async () => {
+    const pod = await Pod.run(containerd, 'tskata');
+    const staying = await pod.start({ name: 'staying', command: ['sleep', '1000'] });
+    const ending = await pod.start({ name: 'ending', command: ['sh', '-c', 'sleep 2; exit 9'] });
+    await containerd.halt('SIGKILL');
+    await sleep(AWAY_MS);
+    await containerd.boot();
+    expect(await ending.exit()).toBe(9);
+    expect((await staying.status()).state).toBe(ContainerState.CONTAINER_RUNNING);
+    expect(await staying.exec('sh', '-c', 'exit 4')).toMatchObject({ status: 4 });
+    expect((await pod.shell('echo again')).stdout).toBe('again\n');
     await pod.remove();
   });
 });
