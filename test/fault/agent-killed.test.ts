@@ -2,8 +2,7 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { buildNative } from '../../agent/build.ts';
-import { buildInitrd } from '../../guest-kernel/initrd.ts';
+import { buildMortalInitrd, DEATH_BY_EXIT, DEATH_BY_FAULT } from '../helpers/mortal-agent.ts';
 import { copyBuild } from '../helpers/own-build.ts';
 import { ending, Tskata, watchOutput } from '../helpers/tskata.ts';
 
@@ -18,13 +17,7 @@ describe('an agent that dies', () => {
     const place = new Tskata();
     build = join(place.directory, 'build');
     copyBuild(build);
-    const agent = join(build, 'lib/tskata-agent');
-    await buildNative({
-      name: 'tskata-agent',
-      entry: join(import.meta.dirname, 'fixtures/mortal-agent.ts'),
-      outFile: agent,
-    });
-    await buildInitrd({ agentBinary: agent, outFile: join(build, 'lib/guest/initrd.img') });
+    await buildMortalInitrd(join(build, 'lib/tskata-agent'), join(build, 'lib/guest/initrd.img'));
     tskata = new Tskata(build);
     await tskata.ok('load', '--builtin', 'busybox');
   });
@@ -35,8 +28,8 @@ describe('an agent that dies', () => {
   });
 
   it.each([
-    ['by a fault in its code', 71, '0000000b', 'tskata-agent: ready'],
-    ['by an exit', 72, '00000300', 'last words'],
+    ['by a fault in its code', DEATH_BY_FAULT, '0000000b', 'tskata-agent: ready'],
+    ['by an exit', DEATH_BY_EXIT, '00000300', 'last words'],
   ])('%s takes the machine with it, and is named', async (_, swappiness, exitcode, lastLine) => {
     const script = `echo up; echo ${swappiness} > /proc/sys/vm/swappiness; sleep 1000`;
     const child = tskata.start(['run', '--rm', '--privileged', '--network', 'none', 'busybox', 'sh', '-c', script]);

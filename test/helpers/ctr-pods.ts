@@ -40,9 +40,10 @@ export class CtrPods {
     for (const name of ['sh', 'sleep', 'true']) symlinkSync('busybox', join(this.#rootfs, 'bin', name));
   }
 
-  /** Starts a pod's sandbox container. */
-  async sandbox(pod: string): Promise<void> {
-    await this.#ok(...this.runCommand(pod, 'sandbox', pod, ['sleep', '1000000']));
+  /** Starts a pod's sandbox container; `flags` are more of `ctr run`. */
+  async sandbox(pod: string, flags: readonly string[] = []): Promise<void> {
+    const [verb = '', ...rest] = this.runCommand(pod, 'sandbox', pod, ['sleep', '1000000']);
+    await this.#ok(verb, ...flags, ...rest);
   }
 
   /** Starts a container in a pod. */
