@@ -108,7 +108,10 @@ function startVirtiofsd(
 }
 
 function startQemu(image: string, initrd: string, socket: string, clock: string): ChildProcess {
-  const line = `console=ttyS0 panic=-1 quiet loglevel=4 ${clock} no_timer_check mitigations=off cryptomgr.notests`;
+  // init_on_alloc: what virtiofsd writes into memory is unseen by QEMU, which would run old translations of the same pages.
+  const fixed =
+    'console=ttyS0 panic=-1 quiet loglevel=4 no_timer_check mitigations=off init_on_alloc=1 cryptomgr.notests';
+  const line = `${fixed} ${clock}`;
   const args = [
     ...['--pdeathsig', 'KILL', 'nice', '-n', String(NICENESS), 'qemu-system-x86_64'],
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
