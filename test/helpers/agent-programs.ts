@@ -77,6 +77,8 @@ async function finish(
 ): Promise<Outcome> {
   await start();
   const output = Promise.all([collect(streams.stdout), collect(streams.stderr)]);
+  // When the machine ends, the wait says so.
+  output.catch(() => undefined);
   if (streams.stdin !== undefined) {
     await streams.stdin.write(Buffer.from(input ?? ''));
     streams.stdin.end();
