@@ -16,8 +16,7 @@ export default defineConfig({
     testTimeout: 240_000,
     hookTimeout: 240_000,
     teardownTimeout: 20_000,
-    // QEMU 7.2 as the hardware loses a guest of KVM now and then: a reset without a panic, also without anything of ours
-    // that changed (test/kvm/README.md). A test that needed another attempt is printed with what the earlier ones met.
+    // The emulated hardware has lost guests (README.md): a test that needed another attempt is printed with what it met.
     retry: 2,
     // Of files that a test has loaded: to look at all others would take minutes here. See ../results.ts for the rest.
     coverage: {
