@@ -13,8 +13,7 @@ import { cacheDirectory, findHostKernel } from './kernel.ts';
 const VIRTIOFSD = '/usr/lib/qemu/virtiofsd';
 const VIRTIOFSD_START_MS = 10_000;
 const MEMORY_MIB = 6144;
-const VCPUS = 2;
-/** QEMU takes all of two CPUs for minutes; others on the machine come first. */
+/** QEMU takes all of a CPU for minutes; others on the machine come first. */
 const NICENESS = 5;
 /** Descriptors that virtiofsd may hold: one per file that the guest knows. */
 const MAX_SHARED_FILES = 500_000;
@@ -115,8 +114,8 @@ function startQemu(image: string, initrd: string, socket: string, clock: string)
   const args = [
     ...['--pdeathsig', 'KILL', 'nice', '-n', String(NICENESS), 'qemu-system-x86_64'],
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
-    // One thread for both CPUs: with two, every tenth guest of KVM is reset while the other CPU interrupts it.
-    ...['-M', 'q35', '-accel', 'tcg,thread=single', '-cpu', 'max', '-smp', String(VCPUS), '-m', `${MEMORY_MIB}M`],
+    // One CPU: with two, every tenth guest of KVM is reset, it seems when the other CPU interrupts it.
+    ...['-M', 'q35,accel=tcg', '-cpu', 'max', '-smp', '1', '-m', `${MEMORY_MIB}M`],
     ...['-object', `memory-backend-memfd,id=memory,size=${MEMORY_MIB}M,share=on`, '-numa', 'node,memdev=memory'],
     ...['-kernel', image, '-initrd', initrd, '-append', line],
     ...['-chardev', 'socket,id=kernel,fd=3', '-serial', 'chardev:kernel'],
