@@ -26,7 +26,7 @@ import { PodShim } from '../helpers/pod-shim.ts';
 const MAX_RESIDENT_KIB = 150 * 1024;
 /** containerd.task.v2's Status. */
 const RUNNING = 2;
-/** Less than a sandbox that hangs for any deadline of its own; a quiet one takes a tenth. */
+/** For five: less than one that waits for the deadline of a call of the agent. */
 const MAX_FIVE_EXECS_MS = 10_000;
 const MIN_FLOOD_BYTES = 16 << 20;
 

@@ -26,8 +26,11 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
-  await pod.dispose();
-  host.dispose();
+  try {
+    await pod.dispose();
+  } finally {
+    host.dispose();
+  }
 });
 
 test('what CNI puts into the namespace of a created task is in the guest, and goes with it', async () => {
