@@ -82,9 +82,11 @@ export class OutputPump {
       this.tail.push(buffer.subarray(0, length));
       held += length;
     }
+    // Before anything is sent: the stream may take it at once, and then it would be counted twice.
+    const written = this.copied + held;
     if (held > 0) this.waitForStream();
     else if (this.ended) this.finish();
-    return this.copied + held;
+    return written;
   }
 
   /** Gives the descriptor up. */

@@ -34,9 +34,12 @@ class FakeOutput {
   ended = false;
   aborted = false;
   waiter: ((maxBytes: number) => void) | undefined;
+  /** Credit that is there already: whoever asks is called at once. */
+  credit = 0;
   whenWritable(ready: (maxBytes: number) => void): void {
     expect(this.waiter).toBeUndefined();
-    this.waiter = ready;
+    if (this.credit > 0) ready(this.credit);
+    else this.waiter = ready;
   }
   /** Credit comes. */
   grant(maxBytes: number): void {
@@ -103,6 +106,16 @@ describe('output', () => {
     expect(stream.sent).toBe('onetwo');
     expect(stream.ended).toBe(true);
     expect(pump.isFinished).toBe(true);
+  });
+
+  test('of a terminal is counted once, also by a stream that takes it at once', () => {
+    const stream = new FakeOutput();
+    stream.credit = 4;
+    const pump = new OutputPump(sys, loop, FD, stream);
+    source = ['one', 'three', E.EIO];
+    expect(pump.countTerminal()).toBe(8);
+    expect(stream.sent).toBe('onethree');
+    expect(stream.ended).toBe(true);
   });
 
   test('of a broken stream is thrown away, and counted', () => {
