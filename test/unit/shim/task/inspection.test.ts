@@ -1,0 +1,56 @@
+/** State, Stats and what is told of a container. */
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { Code } from '../../../../agent/protocol/errors.ts';
+import { Metrics } from '../../../../shim/task/generated/cgroups.ts';
+import { IMAGE_ROOTFS, ShimHarness } from '../../../helpers/shim-harness.ts';
+
+let shim: ShimHarness;
+
+beforeEach(async () => {
+  shim = await ShimHarness.start();
+});
+
+afterEach(async () => {
+  await shim.stop();
+});
+describe('State', () => {
+  test('does not wait behind a Create', async () => {
+    const first = shim.bundle('one', ['sleep']);
+    await shim.task.create({ id: first.id, bundle: first.bundle, rootfs: IMAGE_ROOTFS });
+    const slow = shim.bundle('two', ['true']);
+    const gate = Promise.withResolvers<void>();
+    const attach = shim.vms.last.attachDisk.bind(shim.vms.last);
+    shim.vms.last.attachDisk = async (disk) => {
+      await gate.promise;
+      await attach(disk);
+    };
+    const creating = shim.task.create({ id: slow.id, bundle: slow.bundle, rootfs: IMAGE_ROOTFS.slice(0, 1) });
+    // The Create ends only after these have answered.
+    expect((await shim.task.state({ id: 'one' })).status).toBe(1);
+    await expect(shim.task.state({ id: 'two' })).rejects.toMatchObject({ code: Code.NotFound });
+    gate.resolve();
+    await creating;
+  });
+});
+
+test('stats are cgroup v2 metrics with network counters, exact to 64 bits', async () => {
+  const { id, bundle } = shim.bundle('one', ['sleep']);
+  await shim.task.create({ id, bundle, rootfs: IMAGE_ROOTFS });
+  await shim.task.start({ id });
+  const { stats } = await shim.task.stats({ id });
+  expect(stats?.typeUrl).toBe('io.containerd.cgroups.v2.Metrics');
+  expect(Metrics.decode(stats?.value ?? new Uint8Array())).toMatchObject({
+    cpu: { usageUsec: 2n ** 53n + 1n },
+    memory: { usage: 4096n, anon: 17n },
+    memoryEvents: { oomKill: 3n },
+    network: [{ name: 'eth0', rxBytes: 11n, txBytes: 12n }],
+  });
+});
+
+test('an OOM is told before the exit', async () => {
+  const { id, bundle } = shim.bundle('one', ['oom']);
+  await shim.task.create({ id, bundle, rootfs: IMAGE_ROOTFS });
+  await shim.task.start({ id });
+  await shim.task.wait({ id });
+  expect(shim.topics).toEqual(['create', 'start', 'oom', 'exit']);
+});
