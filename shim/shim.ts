@@ -163,17 +163,26 @@ export class Shim {
   }
 
   #createFailed(id: string): void {
-    this.#parts.records.failed(id);
+    this.#record(() => this.#parts.records.failed(id));
     if (!this.sandbox.idle) return;
     this.#failed = true;
     this.#cancelIdle = this.#arm(IDLE_MS);
     this.#endAbandoned();
   }
 
+  /** A record that cannot be written (a full disk) must cost neither an event nor an exit. */
+  #record(write: () => void): void {
+    try {
+      write();
+    } catch (error) {
+      this.#parts.log.warn('record not written', { error: String(error) });
+    }
+  }
+
   #follow(event: SandboxEvent): void {
     const { records, publisher, log } = this.#parts;
-    records.follow(event);
     publisher.publish(topicEvent(event));
+    this.#record(() => records.follow(event));
     const process = 'process' in event ? event.process.execId : '';
     const exit =
       'exit' in event ? { status: event.exit.status, oomKilled: event.exit.oomKilled, reason: event.exit.reason } : {};

@@ -157,6 +157,8 @@ export class Container {
     this.phase = 'created';
     main.child.onEnd(() => {
       if (this.phase !== 'deleting') this.phase = 'stopped';
+      // With a pid namespace of its own the kernel does it.
+      if (this.spec.pidNamespaceOf !== '') this.cgroup.killAll();
       this.tools.onExit(this.id, '', main);
     });
   }

@@ -7,6 +7,7 @@ import { InputPump } from '../io/input.ts';
 import { OutputPump } from '../io/output.ts';
 import type { ByteStream } from '../io/process-io.ts';
 import { close, duplicate } from '../sys/calls.ts';
+import { E } from '../sys/errno.ts';
 import { SHUT } from '../sys/linux.ts';
 import type { Loop, Sys } from '../sys/sys.ts';
 import { SYS } from '../sys/syscalls.ts';
@@ -24,7 +25,8 @@ export function joinConnection(sys: Sys, loop: Loop, fd: number, stream: ByteStr
   };
   input.onFinished = (errno) => {
     if (errno === undefined) sys.call(SYS.shutdown, writing, SHUT.WR);
-    else output.close();
+    // A peer that takes no more may still have something to say: its own end ends the other half.
+    else if (errno !== E.EPIPE && errno !== E.ECONNRESET) output.close();
     half();
   };
   output.onFinished = half;

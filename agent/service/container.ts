@@ -33,8 +33,10 @@ export function containerHandlers(context: ServiceContext): Pick<Handlers<typeof
   const { sandbox } = context;
   const { sys } = context.tools;
   return {
-    async createContainer(request) {
+    async createContainer(request, { signal }) {
       const container = await sandbox.createContainer(request);
+      // Nobody waits any more, and the id is to be free again.
+      if (signal.aborted) await sandbox.deleteContainer(request.containerId);
       return { guestPid: container.init.pid };
     },
     async startContainer({ containerId }) {

@@ -11,7 +11,7 @@ export const LOST_STATUS = 137;
 /** Ends what is left of the machine and removes sockets, mounts and the run directory. Idempotent. */
 export async function deleteDeadShim(context: CliContext, id: string, bundle: string): Promise<void> {
   await run(
-    join(context.programs, '../bin/containerd-shim-tskata-v2'),
+    join(context.programs, 'containerd-shim-tskata-v2'),
     ['-namespace', context.namespace, '-id', id, '-address', '', '-bundle', bundle, 'delete'],
     {
       timeoutMs: DELETE_DEADLINE_MS,

@@ -1,5 +1,6 @@
 /** `tskata stop`: asks the program to end, waits, and ends it. */
 import type { Command } from 'commander';
+import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import { STOP_SIGNAL, STOP_TIMEOUT } from '../oci/annotations.ts';
 import type { ContainerRecord } from '../state/record.ts';
 import type { ContextSource } from './context.ts';
@@ -33,16 +34,21 @@ async function stop(record: ContainerRecord, timeoutS?: number): Promise<void> {
     const ended = task.wait('');
     ended.catch(() => undefined);
     const signal = parseSignal('--stop-signal', record.annotations[STOP_SIGNAL] ?? 'TERM');
-    await task.kill(signal);
+    await task.kill(signal).catch(unlessEnded);
     const seconds = timeoutS ?? Number(record.annotations[STOP_TIMEOUT] ?? DEFAULT_TIMEOUT_S);
     const patience = new Promise<'late'>((resolve) => {
       setTimeout(() => resolve('late'), seconds * 1000).unref();
     });
     if ((await Promise.race([ended, patience])) === 'late') {
-      await task.kill(SIGKILL, { all: true });
+      await task.kill(SIGKILL, { all: true }).catch(unlessEnded);
       await ended;
     }
   } finally {
     task.close();
   }
+}
+
+/** It may end by itself at any moment. */
+function unlessEnded(error: unknown): void {
+  if (TskataError.from(error).code !== Code.NotFound) throw error;
 }

@@ -250,8 +250,9 @@ export class Container {
   /** Ends every process, execs first. */
   async endWithMachine(reason: string): Promise<void> {
     const [init, ...execs] = this.processes;
-    await Promise.all(execs.map((process) => process.endWithMachine(reason)));
-    await init?.endWithMachine(reason);
+    await Promise.all(this.processes.map((process) => process.drainDead()));
+    for (const process of execs) process.endWithMachine(reason);
+    init?.endWithMachine(reason);
     await this.#endStandIn();
   }
 

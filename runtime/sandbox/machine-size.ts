@@ -4,6 +4,7 @@
  */
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import { SANDBOX_MEMORY, SANDBOX_VCPUS } from '../oci/annotations.ts';
+import { podRole } from '../oci/pod.ts';
 import type { Spec } from '../oci/spec.ts';
 import type { SandboxOptions } from './config.ts';
 
@@ -43,7 +44,7 @@ const CRI = 'io.kubernetes.cri.sandbox-';
 
 /** Whether this is the container that stands for a pod. */
 export function isPod(spec: Spec): boolean {
-  return spec.annotations?.['io.kubernetes.cri.container-type'] === 'sandbox';
+  return podRole(spec.annotations) === 'sandbox';
 }
 
 /** The limits of the whole sandbox: CRI's where it says something, else those of the one container. */

@@ -3,23 +3,19 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { Clock } from '../../agent/protocol/channel.ts';
-import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import type { NetworkConfig } from '../../agent/protocol/generated/agent.ts';
 import type { Init } from '../../agent/protocol/message.ts';
 import { Scope } from '../../agent/protocol/scope.ts';
 import type { Logger } from '../host/log.ts';
-import type { Vm, VmConfig, VmEnd, VmFactory } from '../vm/vm.ts';
+import type { Vm, VmConfig, VmFactory } from '../vm/vm.ts';
 import { BOOT_MS, DESTROY_CALL_MS, QUICK_CALL_MS } from './deadlines.ts';
+import { describeEnd, EndWatch } from './end-watch.ts';
 import type { ConnectGuest, GuestConnection } from './guest.ts';
 import { step, within } from './step.ts';
 
 /** Bytes of entropy that a guest starts with. */
 const ENTROPY_BYTES = 64;
 const NS_PER_MS = 1_000_000n;
-/** Console and QEMU lines that go into an error. */
-const SHOWN_LINES = 8;
-const SHOWN_LINE_CHARACTERS = 240;
-const LAST_WORDS_MS = 2_000;
 /** Between the end of the ports and that of QEMU; exits must be known within a second. */
 const ENDING_MS = 300;
 
@@ -44,11 +40,13 @@ export class Machine {
   readonly guest: GuestConnection;
   /** Resolves with the reason, for people, once the machine is gone. Never rejects. */
   readonly ended: Promise<string>;
+  readonly #watch: EndWatch;
   #failure: string | undefined;
 
   constructor(vm: Vm, guest: GuestConnection) {
     this.vm = vm;
     this.guest = guest;
+    this.#watch = new EndWatch(vm);
     void guest.closed.then(async (error) => {
       // A machine that ends closes its ports first: that is the reason then, not the connection.
       await within(ENDING_MS, vm.ended, undefined);
@@ -68,7 +66,7 @@ export class Machine {
 
   /** The result of a call to the guest; when that fails because the machine has ended, the error says why it did. */
   async explained<T>(call: Promise<T>): Promise<T> {
-    return await untilEnd(this.vm, call);
+    return await this.#watch.untilEnd(call);
   }
 
   /** Asks the guest to end its containers and write back its disks, then ends the machine. Idempotent. */
@@ -92,11 +90,12 @@ export async function bootMachine(config: VmConfig, identity: GuestIdentity, par
     const vm = await step('boot the virtual machine', () => parts.vmFactory.start(config));
     scope.add(() => vm.stop());
     const bootedMs = parts.clock.now();
+    const watch = new EndWatch(vm);
     const guest = await step('connect to the agent', () =>
-      untilEnd(vm, parts.connectGuest(vm.control, vm.bytes, parts.clock, { fresh: true, timeoutMs: BOOT_MS })),
+      watch.untilEnd(parts.connectGuest(vm.control, vm.bytes, parts.clock, { fresh: true, timeoutMs: BOOT_MS })),
     );
     scope.add(() => guest.close());
-    await step('set up the guest', () => untilEnd(vm, introduce(guest, identity)));
+    await step('set up the guest', () => watch.untilEnd(introduce(guest, identity)));
     parts.log.info('machine is up', {
       accelerator: vm.accelerator,
       qemuPid: vm.qemuPid,
@@ -121,34 +120,4 @@ async function introduce(guest: GuestConnection, identity: GuestIdentity): Promi
     },
     { timeoutMs: QUICK_CALL_MS },
   );
-}
-
-/** The result of `work`, or an error with the machine's last words when it ends first. */
-async function untilEnd<T>(vm: Vm, work: Promise<T>): Promise<T> {
-  const ended = vm.ended.then((end): never => {
-    throw new TskataError(Code.Unavailable, describeEnd(end));
-  });
-  // Only one of the two is listened to at the end.
-  ended.catch(() => undefined);
-  try {
-    return await Promise.race([work, ended]);
-  } catch (error) {
-    // A connection breaks a moment before its machine is known to have ended, which is what explains it.
-    const { code } = TskataError.from(error);
-    if (code === Code.Unavailable || code === Code.DataLoss) await within(LAST_WORDS_MS, ended, undefined);
-    throw error;
-  }
-}
-
-/** One sentence on why a machine ended, with its last lines. They are the guest's words: bounded and marked. */
-function describeEnd(end: VmEnd): string {
-  const parts = [`the virtual machine ended (${end.cause}): ${end.message}`];
-  if (end.cause === 'asked') return parts.join('');
-  const lines = (title: string, tail: readonly string[]): void => {
-    const shown = tail.slice(-SHOWN_LINES).map((line) => line.slice(0, SHOWN_LINE_CHARACTERS));
-    if (shown.length > 0) parts.push(`${title}: ${shown.join(' | ')}`);
-  };
-  lines('last lines of QEMU', end.stderrTail);
-  lines('last lines of the guest console (untrusted)', end.consoleTail);
-  return parts.join('; ');
 }

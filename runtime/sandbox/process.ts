@@ -6,6 +6,7 @@ import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import { DEAD_OUTPUT_DRAIN_MS, OUTPUT_DRAIN_MS } from './deadlines.ts';
 import type { GuestConnection } from './guest.ts';
 import type { ProcessIo, ProcessStreams, StdioPaths } from './process-io.ts';
+import { programFailure } from './start-failure.ts';
 import type { ProcessExit, ProcessStatus } from './status.ts';
 import { within } from './step.ts';
 
@@ -13,6 +14,8 @@ import { within } from './step.ts';
 const UNKNOWN_STATUS = 255;
 /** Exit status of a process whose machine ended: as if killed. */
 const KILLED_STATUS = 137;
+/** Exit status of a process that did not start, not for want of its program. */
+const FAILED_START_STATUS = 128;
 /** How long a failed Wait may be followed by the end of the connection, which explains it. */
 const CONNECTION_END_MS = 2_000;
 
@@ -44,6 +47,8 @@ export class GuestProcess {
   readonly #exited = Promise.withResolvers<ProcessExit>();
   #status: ProcessStatus = { name: 'created' };
   #early: ProcessExit | undefined;
+  /** The guest's word, while what was written before it is still on its way. */
+  #known: ProcessExit | undefined;
   #ending = false;
   #io: ProcessIo | undefined;
 
@@ -100,7 +105,12 @@ export class GuestProcess {
     } catch (caught) {
       const error = TskataError.from(caught);
       this.#finish(
-        this.#early ?? { status: statusOfFailedStart(error), at: new Date(), oomKilled: false, reason: error.message },
+        this.#early ?? {
+          status: programFailure(error.message) ?? FAILED_START_STATUS,
+          at: new Date(),
+          oomKilled: false,
+          reason: error.message,
+        },
       );
       throw error;
     }
@@ -109,11 +119,15 @@ export class GuestProcess {
     if (this.#early !== undefined) this.#announce(this.#early);
   }
 
-  /** The machine has ended: whatever output had arrived is delivered, then the exit is told. */
-  async endWithMachine(reason: string): Promise<void> {
+  /** The machine has ended: whatever output had arrived is delivered, within a bound. */
+  async drainDead(): Promise<void> {
     if (this.#status.name === 'stopped' || this.#early !== undefined) return;
     if (this.#io !== undefined) await within(DEAD_OUTPUT_DRAIN_MS, this.#io.ended(), undefined);
-    this.settle({ status: KILLED_STATUS, at: new Date(), oomKilled: false, reason });
+  }
+
+  /** The machine has ended: so has this, if not by itself before. */
+  endWithMachine(reason: string): void {
+    this.settle(this.#known ?? { status: KILLED_STATUS, at: new Date(), oomKilled: false, reason });
   }
 
   /** Ends it with `exit` unless it has ended already. */
@@ -142,11 +156,12 @@ export class GuestProcess {
     try {
       const answer = await guest.call.waitProcess({ containerId, execId }, { timeoutMs: 0 });
       this.#io?.stopInput();
-      const counts = { stdout: answer.stdoutBytes, stderr: answer.stderrBytes };
-      if (this.#io !== undefined) await within(OUTPUT_DRAIN_MS, this.#io.delivered(counts), undefined);
       const status = Math.min(answer.exitStatus, UNKNOWN_STATUS);
       // The time is the host's: the guest's clock is not to be trusted.
-      return { status, at: new Date(), oomKilled: answer.oomKilled };
+      this.#known = { status, at: new Date(), oomKilled: answer.oomKilled };
+      const counts = { stdout: answer.stdoutBytes, stderr: answer.stderrBytes };
+      if (this.#io !== undefined) await within(OUTPUT_DRAIN_MS, this.#io.delivered(counts), undefined);
+      return this.#known;
     } catch (caught) {
       const over = await within(CONNECTION_END_MS, guest.closed, undefined);
       if (over !== undefined) return undefined;
@@ -166,10 +181,4 @@ export class GuestProcess {
     this.#status = { name: 'stopped', exit };
     this.#exited.resolve(exit);
   }
-}
-
-/** As shells and Docker have it: 127 when the program is missing, 126 when it cannot be executed, else 128. */
-function statusOfFailedStart(error: TskataError): number {
-  if (error.code === Code.NotFound) return 127;
-  return error.code === Code.PermissionDenied ? 126 : 128;
 }

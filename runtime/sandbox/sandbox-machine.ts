@@ -138,7 +138,10 @@ export class SandboxMachine {
       scope.add(() => machine.vm.detachDisk(disk.slot));
     }
     if (!needs.usesShare) return;
-    this.#shareAttached ??= machine.vm.attachShare(this.#shareConfig());
+    this.#shareAttached ??= machine.vm.attachShare(this.#shareConfig()).catch((error: unknown) => {
+      this.#shareAttached = undefined;
+      throw error;
+    });
     await this.#shareAttached;
   }
 
@@ -156,6 +159,8 @@ export class SandboxMachine {
       await this.#network.connect(networkGuest(machine));
       return machine;
     } catch (error) {
+      if (this.#status.name === 'running') await this.#status.machine.destroy();
+      await this.#endTold;
       await this.#closeNetwork();
       this.#reset();
       throw error;

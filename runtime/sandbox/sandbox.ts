@@ -139,9 +139,11 @@ export class Sandbox {
       this.#parts.listener({ type: 'created', container });
       container.init.watch(machine.guest);
       // It may have ended since the agent's answer, when this container was not among those that were told.
-      void machine.ended.then((reason) => container.endWithMachine(reason));
+      const { status } = this.#machine;
+      if (status.name === 'ended') void container.endWithMachine(status.reason);
       return container;
     } catch (error) {
+      this.#containers.delete(id);
       this.#warn(id, await scope.close());
       if (this.#containers.size === 0 && this.#reserved.size === 1) await this.#machine.stop(true);
       throw error;

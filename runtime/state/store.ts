@@ -13,7 +13,7 @@ import {
   renameSync,
   rmSync,
   statSync,
-  writeSync,
+  writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { type ContainerRecord, decodeRecord, encodeRecord } from './record.ts';
@@ -71,7 +71,7 @@ export class StateStore {
     const { O_CREAT, O_NOFOLLOW, O_TRUNC, O_WRONLY } = constants;
     const fd = openSync(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0o600);
     try {
-      writeSync(fd, encodeRecord(record));
+      writeFileSync(fd, encodeRecord(record));
       fsyncSync(fd);
     } finally {
       closeSync(fd);

@@ -3,9 +3,11 @@
  * 4 and says on 5 that it is ready. Refuses to know what it logs.
  */
 import { spawn } from 'node:child_process';
+import { accessSync, constants } from 'node:fs';
 import type { Duplex } from 'node:stream';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import type { OutputSink } from './sink.ts';
+import { writesTo } from './writes.ts';
 
 /** A logger that has not said that it is ready is used after this time all the same. */
 const READY_TIMEOUT_MS = 10_000;
@@ -27,7 +29,9 @@ export function openLogger(uri: string, context: { namespace: string; containerI
   const args = [...url.searchParams].flatMap(([key, value]) => (value === '' ? [key] : [key, value]));
   if (args.length > MAX_ARGUMENTS)
     throw new TskataError(Code.InvalidArgument, `start logger - ${uri} - more than ${MAX_ARGUMENTS} arguments`);
-  const child = spawn(decodeURIComponent(url.pathname), args, {
+  const program = decodeURIComponent(url.pathname);
+  requireProgram(program);
+  const child = spawn(program, args, {
     stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe', 'pipe'],
     cwd: '/',
     env: { CONTAINER_ID: context.containerId, CONTAINER_NAMESPACE: context.namespace },
@@ -53,6 +57,16 @@ export function openLogger(uri: string, context: { namespace: string; containerI
   };
 }
 
+/** A logger that cannot run would lose all output without a word. */
+function requireProgram(path: string): void {
+  try {
+    accessSync(path, constants.X_OK);
+  } catch (error) {
+    const fact = (error as NodeJS.ErrnoException).code ?? String(error);
+    throw new TskataError(Code.NotFound, `start logger - ${path} - ${fact}`);
+  }
+}
+
 /** A byte or the end of the third pipe; also the end of the program, and a deadline. */
 function readyOf(pipe: Duplex, failed: Promise<void>): Promise<void> {
   pipe.on('error', () => undefined);
@@ -73,14 +87,11 @@ function pipeSink(pipe: Duplex, ready: Promise<void>): OutputSink {
   // A logger that dies loses what it has not read; the container goes on.
   pipe.on('error', () => undefined);
   pipe.resume();
-  const closed = new Promise<void>((resolve) => {
-    pipe.once('close', resolve);
-  });
+  const write = writesTo(pipe);
   return {
     write: async (bytes) => {
       await ready;
-      if (pipe.destroyed || !pipe.writable) return;
-      await Promise.race([new Promise<void>((resolve) => pipe.write(bytes, () => resolve())), closed]);
+      await write(bytes);
     },
     close: () => {
       pipe.end();

@@ -7,6 +7,7 @@ import { closeSync, constants, fstatSync, openSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import type { OutputSink } from './sink.ts';
+import { writesTo } from './writes.ts';
 
 const { O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY } = constants;
 
@@ -16,21 +17,10 @@ const { O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY } = constants;
  */
 export function openFifoSink(path: string): OutputSink {
   const socket = new Socket({ fd: openFifo(path, O_RDWR), readable: false, writable: true });
-  let finish: (() => void) | undefined;
   // EIO and the like: a FIFO held at both ends does not fail, and if it does nobody can be told.
   socket.on('error', () => undefined);
-  const closed = new Promise<void>((resolve) => {
-    finish = resolve;
-  });
-  socket.once('close', () => finish?.());
   return {
-    write: (bytes) => {
-      if (socket.destroyed) return Promise.resolve();
-      const written = new Promise<void>((resolve) => {
-        socket.write(bytes, () => resolve());
-      });
-      return Promise.race([written, closed]);
-    },
+    write: writesTo(socket),
     close: () => {
       socket.destroy();
     },

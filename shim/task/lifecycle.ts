@@ -16,8 +16,8 @@ export function lifecycleHandlers(context: TaskContext): Lifecycle {
       refuseUnsupported(request);
       const { id, bundle } = request;
       if (sandbox.has(id)) throw new TskataError(Code.AlreadyExists, `container ${id} already exists`);
-      context.onCreating(id, bundle);
       try {
+        context.onCreating(id, bundle);
         const container = await sandbox.create({
           id,
           bundle,

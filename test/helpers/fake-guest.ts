@@ -154,7 +154,7 @@ export class FakeGuest {
     const name = args[0] ?? '';
     const program = Object.hasOwn(PROGRAMS, name) ? PROGRAMS[name] : undefined;
     if (program === undefined) {
-      throw new TskataError(Code.NotFound, `exec: "${name}": executable file not found in $PATH`);
+      throw new TskataError(Code.InvalidArgument, `exec: "${name}": executable file not found in $PATH`);
     }
     void program(process, args);
   }

@@ -15,11 +15,13 @@ export interface ShimClient {
   close(): void;
 }
 
-export async function connectShim(socketPath: string): Promise<ShimClient> {
+/** `service`: the name of the Task service that is called. */
+export async function connectShim(socketPath: string, service: string = Task.typeName): Promise<ShimClient> {
   const socket = connect(socketPath);
   await once(socket, 'connect');
   const channel = socketChannel(socket);
-  const task = createClient(Task, new TtrpcClient(new ChannelPipe(channel, MAX_TTRPC_MESSAGE_BYTES), nodeClock));
+  const client = new TtrpcClient(new ChannelPipe(channel, MAX_TTRPC_MESSAGE_BYTES), nodeClock);
+  const task = createClient({ ...Task, typeName: service }, client);
   channel.setReading(true);
   return { task, close: () => socket.destroy() };
 }

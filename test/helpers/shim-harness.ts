@@ -12,7 +12,7 @@ import { nodeClock } from '../../runtime/host/clock.ts';
 import { type Logger, silentLogger } from '../../runtime/host/log.ts';
 import { run } from '../../runtime/host/process.ts';
 import { noHostGroup } from '../../runtime/sandbox/host-group.ts';
-import { noNetwork } from '../../runtime/sandbox/network.ts';
+import { noNetwork, type OpenNetwork } from '../../runtime/sandbox/network.ts';
 import type { StandIn } from '../../runtime/sandbox/stand-in.ts';
 import { StateStore } from '../../runtime/state/store.ts';
 import type { Assign } from '../../shim/assign.ts';
@@ -51,6 +51,8 @@ export class ShimHarness {
   readonly assign: Assign;
   readonly store: StateStore;
   readonly vms = new FakeVmFactory();
+  /** What the next machine gets. */
+  network: OpenNetwork = noNetwork;
   readonly events: TopicEvent[] = [];
   readonly mounts: MountCall[] = [];
   /** Living stand-ins: container id to what kills it from outside. */
@@ -75,8 +77,8 @@ export class ShimHarness {
   }
 
   /** A further connection. */
-  client(): Promise<ShimClient> {
-    return connectShim(this.assign.socketPath);
+  client(service?: string): Promise<ShimClient> {
+    return connectShim(this.assign.socketPath, service);
   }
 
   /** Leaves the shim without a client. */
@@ -128,7 +130,7 @@ export class ShimHarness {
         },
         startStandIn: (containerId) => Promise.resolve(this.#standIn(containerId)),
         hostGroup: noHostGroup,
-        networks: { open: () => Promise.resolve(noNetwork) },
+        networks: { open: () => Promise.resolve(this.network) },
       },
       sandboxConfig: {
         id: this.assign.id,

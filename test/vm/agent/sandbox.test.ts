@@ -141,6 +141,11 @@ describe('a sandbox', () => {
     await expect(start('c3', 3, ['true'], { ...joining('c2'), namespaces: ['pid'] })).rejects.toMatchObject({
       code: 3,
     });
+    // As with a namespace of its own: the end of its first process is the end of the others.
+    await start('c3', 3, ['sh', '-c', 'sleep 4000 & sleep 0.5'], joining('c2'));
+    await vm.call.waitProcess({ containerId: 'c3' });
+    expect(await output('c2', 'sleep 0.2; ps')).not.toContain('sleep 4000');
+    await vm.call.deleteContainer({ containerId: 'c3' });
     await start('c3', 3, ['sleep', '3000'], joining('c2'));
     expect(await output('c3', 'ps')).toMatch(/^ *1 .*sleep 2000$/m);
     expect(await output('c2', 'ps')).toContain('sleep 3000');

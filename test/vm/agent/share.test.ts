@@ -7,6 +7,7 @@ import { runContainer, runExec } from '../../helpers/agent-programs.ts';
 import { type AgentVm, powerOff, startAgentVm } from '../../helpers/agent-vm.ts';
 import { rootStorages, testProcess, testSpec } from '../../helpers/container-defaults.ts';
 import { makeTestDisks, run, type TestDisks } from '../../helpers/test-disks.ts';
+import { eventually } from '../../helpers/tskata.ts';
 
 const VIRTIOFSD = '/usr/lib/qemu/virtiofsd';
 let disks: TestDisks;
@@ -125,6 +126,10 @@ test('a share that does not answer stops nothing else', async () => {
     { containerId: 'bad2', storages: another, rootfsId: 'hang2', spec },
     { timeoutMs: 60_000 },
   );
+  const third = [{ id: 'hang3', share: { tag: 'host', subpath: 'sub', readOnly: false } }];
+  const create3 = (timeoutMs: number) =>
+    vm.call.createContainer({ containerId: 'late', storages: third, rootfsId: 'hang3', spec }, { timeoutMs });
+  await expect(create3(300)).rejects.toThrow('no answer within 300 ms');
   stuck.catch(() => {});
   stuckCreate.catch(() => {});
   await new Promise((resolve) => setTimeout(resolve, 500));
@@ -146,6 +151,17 @@ test('a share that does not answer stops nothing else', async () => {
   await stuckCreate;
   await expect(vm.call.startContainer({ containerId: 'bad2' })).rejects.toThrow('exec: "sleep"');
   await vm.call.deleteContainer({ containerId: 'bad2' });
+  // Nobody waited for this one any more: once it was made it was removed, and its id is free.
+  await eventually(
+    () =>
+      create3(30_000).then(
+        () => true,
+        () => false,
+      ),
+    20_000,
+    'the id of a late container',
+  );
+  await vm.call.deleteContainer({ containerId: 'late' });
   await vm.call.signalProcess({ containerId: 'bad', signal: 9, all: true });
   await vm.call.waitProcess({ containerId: 'bad' });
   await vm.call.deleteContainer({ containerId: 'bad' });

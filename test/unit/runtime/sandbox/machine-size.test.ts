@@ -68,6 +68,12 @@ describe('a pod', () => {
     expect(machineSize(limits(cri), readOptions({}, OURS), SIZES)).toEqual({ memoryMib: 3 * 1024 + 128, vcpus: 3 });
   });
 
+  test("of CRI-O is a pod as well: the limits of its first container are not the pod's", () => {
+    const linux = { resources: { memory: { limit: 2 ** 34 }, cpu: { shares: 2 } } };
+    const annotations = { 'io.kubernetes.cri-o.ContainerType': 'sandbox' };
+    expect(sandboxLimits(spec({ annotations, linux }))).toEqual({});
+  });
+
   test('without limits, with zeros or with -1, has the default', () => {
     expect(limits({})).toEqual({});
     const none = { 'io.kubernetes.cri.sandbox-cpu-quota': '-1', 'io.kubernetes.cri.sandbox-memory': '0' };

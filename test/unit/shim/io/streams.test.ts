@@ -64,7 +64,12 @@ describe('input and output', () => {
     await shim.task.wait({ id });
     expect(performance.now() - startedMs).toBeGreaterThan(9_000);
     expect(performance.now() - startedMs).toBeLessThan(12_000);
+    // What was written goes on to whoever comes until Delete.
+    const reader = new FifoReader(stdout);
     closeSync(fd);
+    await expect.poll(() => reader.length, { timeout: 5_000 }).toBe(1_000_000);
+    await shim.task.delete({ id });
+    await reader.ended;
   });
 
   test('input ends with CloseIO, not with the client', async () => {
@@ -120,6 +125,9 @@ describe('input and output', () => {
     await expect(shim.task.create({ ...request, stdout: join(bundle, 'config.json') })).rejects.toThrow('not a FIFO');
     await expect(shim.task.create({ ...request, stdout: 'ttrpc+unix:///x' })).rejects.toThrow(
       "scheme 'ttrpc+unix' is not supported",
+    );
+    await expect(shim.task.create({ ...request, stdout: 'binary:///nowhere/logger?x' })).rejects.toThrow(
+      'start logger - /nowhere/logger - ENOENT',
     );
     expect(shim.vms.machines).toHaveLength(0);
   });

@@ -13,6 +13,17 @@ beforeEach(async () => {
 afterEach(async () => {
   await shim.stop();
 });
+test('the API has the names of both versions', async () => {
+  const { id, bundle } = shim.bundle('one', ['sleep']);
+  await shim.task.create({ id, bundle, rootfs: IMAGE_ROOTFS });
+  const third = await shim.client('containerd.task.v3.Task');
+  expect((await third.task.state({ id })).status).toBe(1);
+  third.close();
+  const fourth = await shim.client('containerd.task.v4.Task');
+  await expect(fourth.task.state({ id })).rejects.toMatchObject({ code: Code.Unimplemented });
+  fourth.close();
+});
+
 describe('State', () => {
   test('does not wait behind a Create', async () => {
     const first = shim.bundle('one', ['sleep']);

@@ -144,7 +144,7 @@ describe('refusals', () => {
     await shim.task.create({ id, bundle, rootfs: IMAGE_ROOTFS });
     const waiting = shim.task.wait({ id });
     await expect(shim.task.start({ id })).rejects.toMatchObject({
-      code: Code.NotFound,
+      code: Code.InvalidArgument,
       message: expect.stringContaining('exec: "nope": executable file not found in $PATH'),
     });
     expect((await waiting).exitStatus).toBe(127);
