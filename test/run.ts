@@ -37,6 +37,13 @@ function runVitest(): { report: Report | undefined; ok: boolean } {
   }
 }
 
+/** What the guests of this run run on, and why. */
+function accelerator(): string {
+  const { stdout } = spawnSync(join(root, 'build/bin/tskata'), ['doctor', '--json'], { encoding: 'utf8' });
+  return (JSON.parse(stdout) as { reason: string }).reason;
+}
+
+console.log(`accelerator: ${accelerator()}`);
 const before = await findLeaks();
 const checked = run('npm', ['run', '--silent', 'check']);
 const { report, ok } = runVitest();

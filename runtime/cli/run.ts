@@ -53,7 +53,10 @@ export function register(program: Command, context: ContextSource): void {
     .option('--bundle <dir>', 'an OCI bundle, instead of an image and flags');
   addContainerFlags(command)
     .addHelpText('after', EXAMPLES)
-    .action(async (words: string[], flags: GivenRunFlags) => run(context(), words, flags));
+    .action(async (words: string[], flags: GivenRunFlags) => {
+      if (flags.bundle !== undefined) refuseBesideBundle(command);
+      await run(context(), words, flags);
+    });
 }
 
 async function run(context: CliContext, words: readonly string[], given: GivenRunFlags): Promise<void> {
@@ -138,6 +141,28 @@ function explained(caught: unknown): unknown {
   if (status === startFailureStatus(new TskataError(Code.Unknown, ''))) return error;
   process.stderr.write(`tskata: ${error.message}\n`);
   return new ExitWith(status);
+}
+
+/** What a bundle does not say about its container. */
+const BESIDE_BUNDLE = new Set([
+  'bundle',
+  'name',
+  'rm',
+  'interactive',
+  'tty',
+  'detach',
+  'cidfile',
+  'stopSignal',
+  'stopTimeout',
+]);
+
+function refuseBesideBundle(command: Command): void {
+  for (const option of command.options) {
+    const name = option.attributeName();
+    if (BESIDE_BUNDLE.has(name) || command.getOptionValueSource(name) !== 'cli') continue;
+    const why = 'a bundle says that itself; change its config.json';
+    throw new TskataError(Code.InvalidArgument, `${option.long ?? name} with --bundle: ${why}`);
+  }
 }
 
 function checkCombination(flags: RunFlags): void {

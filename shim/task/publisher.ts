@@ -22,8 +22,8 @@ const MAX_QUEUED = 4096;
 const CALL_TIMEOUT_MS = 5_000;
 /** Waits between attempts; the last one repeats. A restart of containerd takes seconds. */
 const RETRY_MS = [100, 500, 1_000, 2_000, 5_000] as const;
-/** After this the event is given up: containerd has been gone for minutes, and reads states when it is back. */
-const MAX_ATTEMPTS = 60;
+/** An event that a reachable containerd does not take so often is given up: others wait behind it. */
+const MAX_REFUSALS = 60;
 /** How long `drain` may hold up the end of the shim. */
 const DRAIN_TIMEOUT_MS = 5_000;
 
@@ -100,9 +100,12 @@ export class TtrpcPublisher implements Publisher {
   }
 
   async #sendOne(envelope: Init<Envelope>): Promise<void> {
-    for (let attempt = 0; attempt < MAX_ATTEMPTS && !this.#closed; attempt++) {
+    let refusals = 0;
+    for (let attempt = 0; refusals < MAX_REFUSALS && !this.#closed; attempt++) {
+      let reached = false;
       try {
         this.#connection ??= await this.#connect();
+        reached = true;
         await this.#connection.events.forward({ envelope }, { timeoutMs: CALL_TIMEOUT_MS });
         return;
       } catch (error) {
@@ -111,6 +114,7 @@ export class TtrpcPublisher implements Publisher {
           this.#log.warn('event refused', { topic: envelope.topic, error: String(error) });
           return;
         }
+        if (reached) refusals++;
         this.#disconnect();
         this.#log.debug('event not delivered yet', { topic: envelope.topic, attempt, error: String(error) });
         const delayMs = RETRY_MS[Math.min(attempt, RETRY_MS.length - 1)] ?? 0;

@@ -88,4 +88,13 @@ printTable(
 );
 
 const report = { at: new Date().toISOString(), loadAverage: load, boot, run, idle, instructions };
+const missed = [
+  ...(ratioOfMedians(boot.subjectCpu, boot.plainCpu).value > 0.5
+    ? ['a cold boot costs more than half of plain QEMU']
+    : []),
+  ...(idle.guestUsedBytes > 40 * MIB ? ['an idle guest uses more than 40 MiB'] : []),
+  ...(instructions[0].ready === instructions[1].ready ? [] : ['two boots differ in their instructions']),
+];
+for (const target of missed) process.stderr.write(`bench: ${target}\n`);
+process.exitCode = missed.length;
 writeFileSync(join(import.meta.dirname, '../../build/bench.json'), `${JSON.stringify(report, null, 2)}\n`);

@@ -97,6 +97,20 @@ test('what happened while containerd was away is told when it is back', async ()
   expect(order()).toEqual([0, 1, 2, 3, 4]);
 });
 
+test('however long containerd is away, nothing is given up', { timeout: 30_000 }, async () => {
+  let attempts = 0;
+  const timer = (delayMs: number, run: () => void): (() => void) => {
+    attempts++;
+    return nodeClock.timer(delayMs / 100, run);
+  };
+  const patient = new TtrpcPublisher(address, 'k8s.io', { clock: { ...nodeClock, timer }, log: silentLogger });
+  patient.publish({ topic: '/tasks/exit', event: any(TaskExit, { containerId: 'c', id: 'c', pid: 7 }) });
+  await expect.poll(() => attempts, { timeout: 12_000 }).toBeGreaterThan(70);
+  containerd = startContainerd();
+  await expect.poll(order, { timeout: 5_000 }).toEqual([7]);
+  patient.close();
+});
+
 test('a refused event is tried again, and does not let later ones pass', async () => {
   let refusals = 2;
   containerd = startContainerd(() => {

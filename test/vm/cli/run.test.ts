@@ -184,6 +184,9 @@ describe('tskata run', () => {
       stdout: 'bundled\n',
       stderr: '',
     });
+    const limited = await tskata.call(['run', '--rm', '--bundle', bundle, '-m', '64m']);
+    expect(limited).toMatchObject({ status: 125, stdout: '' });
+    expect(limited.stderr).toContain('--memory with --bundle: a bundle says that itself');
     writeFileSync(join(bundle, 'config.json'), JSON.stringify({ ...config, linux: { namspaces: [] } }));
     const wrong = await tskata.call(['run', '--rm', '--bundle', bundle]);
     expect(wrong.status).toBe(125);
