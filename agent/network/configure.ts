@@ -91,6 +91,7 @@ function routeEntry(field: string, links: readonly Link[], route: Route): RouteE
     // A route without a gateway leads to neighbours; the kernel wants that said.
     scope: route.scope === 0 && gateway === undefined ? SCOPE_LINK : route.scope,
     ...(route.metric === 0 ? {} : { metric: route.metric }),
+    ...(route.mtu === 0 ? {} : { mtu: route.mtu }),
     onlink: route.onlink,
   };
 }
@@ -232,7 +233,8 @@ function sameRoute(a: RouteEntry, b: RouteEntry): boolean {
     a.family === b.family &&
     sameDestination &&
     same(a.gateway ?? none, b.gateway ?? none) &&
-    (a.metric ?? 0) === (b.metric ?? 0)
+    (a.metric ?? 0) === (b.metric ?? 0) &&
+    a.mtu === b.mtu
   );
 }
 

@@ -39,7 +39,8 @@ const IN6_ADDR_GEN_MODE_NONE = 1;
 const IFA = { ADDRESS: 1, LOCAL: 2, FLAGS: 8 } as const;
 /** Flags of an address: usable at once without duplicate detection; not learned; without a route to its prefix. */
 export const IFA_F = { NODAD: 0x02, PERMANENT: 0x80, NOPREFIXROUTE: 0x200 } as const;
-const RTA = { DST: 1, OIF: 4, GATEWAY: 5, PRIORITY: 6, PREFSRC: 7, TABLE: 15 } as const;
+const RTA = { DST: 1, OIF: 4, GATEWAY: 5, PRIORITY: 6, PREFSRC: 7, METRICS: 8, TABLE: 15 } as const;
+const RTAX_MTU = 2;
 const RTNH_F_ONLINK = 4;
 export const RT_TABLE_MAIN = 254;
 const RTPROT_BOOT = 3;
@@ -110,6 +111,8 @@ export interface RouteEntry {
   /** RT_SCOPE_* */
   readonly scope?: number;
   readonly metric?: number;
+  /** Bytes of the largest packet on the way, when it is not the interface's. */
+  readonly mtu?: number;
   /** The gateway need not be in a connected subnet. */
   readonly onlink?: boolean;
 }
@@ -284,6 +287,7 @@ function routePayload(route: RouteEntry): Uint8Array {
   if (route.index !== undefined) parts.push(attribute(RTA.OIF, route.index));
   if (route.source !== undefined) parts.push(attribute(RTA.PREFSRC, route.source));
   if (route.metric !== undefined && route.metric !== 0) parts.push(attribute(RTA.PRIORITY, route.metric));
+  if (route.mtu !== undefined) parts.push(nested(RTA.METRICS, attribute(RTAX_MTU, route.mtu)));
   return concat(parts);
 }
 
@@ -341,6 +345,7 @@ function parseRoute(payload: Uint8Array): KnownRoute[] {
   const gateway = attributes.get(RTA.GATEWAY);
   const source = attributes.get(RTA.PREFSRC);
   const index = word(attributes.get(RTA.OIF));
+  const mtu = word(parseAttributes(attributes.get(RTA.METRICS) ?? new Uint8Array(0)).get(RTAX_MTU));
   return [
     {
       family: family === AF.INET ? 4 : 6,
@@ -350,6 +355,7 @@ function parseRoute(payload: Uint8Array): KnownRoute[] {
       ...(index === undefined ? {} : { index }),
       scope,
       metric: word(attributes.get(RTA.PRIORITY)) ?? 0,
+      ...(mtu === undefined ? {} : { mtu }),
       onlink: (viewOf(payload).getUint32(8, true) & RTNH_F_ONLINK) !== 0,
       table: word(attributes.get(RTA.TABLE)) ?? tableByte,
       protocol,

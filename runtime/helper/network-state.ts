@@ -33,6 +33,7 @@ function routeMessage(route: KnownRoute): NonNullable<Init<NetworkState>['routes
     source: source === undefined ? '' : formatIp(source),
     scope: route.scope ?? 0,
     metric: route.metric ?? 0,
+    mtu: route.mtu ?? 0,
     onlink: route.onlink ?? false,
     table: route.table,
     protocol: route.protocol,

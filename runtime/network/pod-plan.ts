@@ -96,6 +96,6 @@ function isCarried({ table, protocol, destination }: NetworkRoute): boolean {
 }
 
 function message(route: NetworkRoute, name: string): Init<Route> {
-  const { destination, gateway, source, family, scope, metric, onlink } = route;
-  return { destination, gateway, interface: name, source, family, scope, metric, onlink };
+  const { destination, gateway, source, family, scope, metric, mtu, onlink } = route;
+  return { destination, gateway, interface: name, source, family, scope, metric, mtu, onlink };
 }

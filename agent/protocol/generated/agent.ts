@@ -717,6 +717,8 @@ export interface Route {
   readonly scope: number;
   readonly onlink: boolean;
   readonly metric: number;
+  /** Bytes of the largest packet on the way; 0: the interface's. */
+  readonly mtu: number;
 }
 
 export const Route: MessageType<Route> = message('tskata.agent.v1.Route', () => [
@@ -728,6 +730,7 @@ export const Route: MessageType<Route> = message('tskata.agent.v1.Route', () => 
   field(6, 'scope', 'uint32'),
   field(7, 'onlink', 'bool'),
   field(8, 'metric', 'uint32'),
+  field(9, 'mtu', 'uint32'),
 ]);
 
 export interface Neighbor {

@@ -319,6 +319,8 @@ export interface NetworkRoute {
   readonly table: number;
   /** RTPROT_* number: 2 the kernel's own, 9 learned from a router. */
   readonly protocol: number;
+  /** Bytes of the largest packet on the way; 0: the interface's. */
+  readonly mtu: number;
 }
 
 export const NetworkRoute: MessageType<NetworkRoute> = message('tskata.helper.v1.NetworkRoute', () => [
@@ -332,6 +334,7 @@ export const NetworkRoute: MessageType<NetworkRoute> = message('tskata.helper.v1
   field(8, 'onlink', 'bool'),
   field(9, 'table', 'uint32'),
   field(10, 'protocol', 'uint32'),
+  field(11, 'mtu', 'uint32'),
 ]);
 
 export interface NetworkNeighbor {

@@ -30,7 +30,7 @@ describe('a pod of a bridge network', () => {
       { index: 2, address: 'fd88:0:0:0:0:0:0:3/64', flags: PERMANENT | 0x08 },
     ],
     routes: [
-      { family: 4, gateway: '10.88.0.1', index: 2, table: MAIN, protocol: 3 },
+      { family: 4, gateway: '10.88.0.1', index: 2, mtu: 1300, table: MAIN, protocol: 3 },
       { family: 4, destination: '10.88.0.0/24', index: 2, source: '10.88.0.2', scope: LINK, table: MAIN, protocol: 2 },
       { family: 4, destination: '10.88.0.2/32', index: 2, table: 255, protocol: 2 },
       { family: 6, destination: 'fe80:0:0:0:0:0:0:0/64', index: 2, metric: 256, table: MAIN, protocol: 2 },
@@ -61,7 +61,7 @@ describe('a pod of a bridge network', () => {
         },
       ],
       routes: [
-        { ...route, gateway: '10.88.0.1', family: 4 },
+        { ...route, gateway: '10.88.0.1', family: 4, mtu: 1300 },
         { ...route, destination: '10.88.0.0/24', source: '10.88.0.2', family: 4, scope: LINK },
         { ...route, gateway: 'fd88:0:0:0:0:0:0:1', family: 6, metric: 1024 },
       ],
@@ -70,7 +70,16 @@ describe('a pod of a bridge network', () => {
   });
 });
 
-const route = { destination: '', gateway: '', interface: 'eth0', source: '', scope: 0, metric: 0, onlink: false };
+const route = {
+  destination: '',
+  gateway: '',
+  interface: 'eth0',
+  source: '',
+  scope: 0,
+  metric: 0,
+  mtu: 0,
+  onlink: false,
+};
 
 describe('interfaces', () => {
   const names = (...links: Init<NetworkState>['links'] & object[]): string[] =>
