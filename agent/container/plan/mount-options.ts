@@ -52,8 +52,19 @@ const PROPAGATION: ReadonlyMap<string, number> = new Map([
   ['unbindable', MS.UNBINDABLE],
 ]);
 
-/** Words that mean what happens without them. */
-const EMPTY_WORDS = new Set(['', 'defaults', 'async', 'remount', 'loud', 'nomand', 'noiversion', 'nolazytime']);
+/** Words that mean what happens without them, or nothing to the file systems of a container. */
+const EMPTY_WORDS = new Set([
+  '',
+  'defaults',
+  'async',
+  'remount',
+  'loud',
+  'silent',
+  'nomand',
+  'iversion',
+  'noiversion',
+  'nolazytime',
+]);
 
 /** Propagation of "rshared", "private" and the like; undefined for another word. */
 export function parsePropagation(word: string): { readonly type: number; readonly recursive: boolean } | undefined {

@@ -298,7 +298,10 @@ describe('mounts', () => {
         destination: '/t',
         type: 'tmpfs',
         source: 'tmpfs',
-        options: ['rw', 'noexec', 'nosuid', 'nodev', 'noatime', 'size=1m', 'mode=1755', 'uid=3'],
+        options: [
+          ...['rw', 'noexec', 'nosuid', 'nodev', 'noatime', 'size=1m', 'mode=1755', 'uid=3'],
+          ...['sync', 'dirsync', 'lazytime', 'mand', 'iversion', 'silent', 'loud', 'rnosymfollow'],
+        ],
       },
     ];
     const { stdout } = await script('grep " /t " /proc/self/mountinfo | cut -d" " -f6-; stat -c "%a %u" /t', {

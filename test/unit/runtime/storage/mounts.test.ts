@@ -44,6 +44,9 @@ test('unknown options are named, not dropped', () => {
   );
   expect(() => checkMountOptions('tmpfs', ['size=1m,mode=777'], '')).toThrow();
   expect(() => checkMountOptions('bind', ['size=1m'], '')).toThrow();
+  expect(() => checkMountOptions('bind', ['ridmap'], '')).toThrow("'ridmap' is not known");
+  const named = ['rnosymfollow', 'rstrictatime', 'lazytime', 'iversion', 'dirsync', 'rdiratime'];
+  expect(checkMountOptions('bind', named, '')).toEqual(named);
   expect(checkMountOptions('tmpfs', ['context="x"', '', 'ro'], '')).toEqual(['ro']);
 });
 
