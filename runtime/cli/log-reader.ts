@@ -29,17 +29,22 @@ export class LogReader {
   async *read(): AsyncGenerator<LogEntry> {
     if (this.#file === undefined) {
       this.#file = await openIfThere(this.#path);
-      yield* this.#readPrevious();
+      yield* this.#readPrevious(...(this.#file === undefined ? [] : [this.#file]));
     }
     for (;;) {
       if (this.#file !== undefined) yield* this.#entries(this.#file);
       // Looked at after the end was read: whatever was written before the rotation has been read.
       const next = await this.#successor();
       if (next === undefined) return;
-      if (this.#file !== undefined) yield* this.#entries(this.#file);
-      await this.#file?.close();
+      const file = this.#file;
+      if (file !== undefined) {
+        yield* this.#entries(file);
+        this.#rest = Buffer.alloc(0);
+        // It was rotated more than once since we looked.
+        yield* this.#readPrevious(file, next);
+        await file.close();
+      }
       this.#file = next;
-      this.#rest = Buffer.alloc(0);
     }
   }
 
@@ -48,12 +53,13 @@ export class LogReader {
     this.#file = undefined;
   }
 
-  /** The file before this one, unless it became this one while we opened. */
-  async *#readPrevious(): AsyncGenerator<LogEntry> {
+  /** The rotated file, unless it is one of those that are known. */
+  async *#readPrevious(...known: readonly FileHandle[]): AsyncGenerator<LogEntry> {
     const previous = await openIfThere(`${this.#path}.1`);
     if (previous === undefined) return;
     try {
-      if (this.#file === undefined || !(await isSame(previous, this.#file))) yield* this.#entries(previous);
+      const same = await Promise.all(known.map((file) => isSame(previous, file)));
+      if (!same.includes(true)) yield* this.#entries(previous);
     } finally {
       await previous.close();
       this.#rest = Buffer.alloc(0);

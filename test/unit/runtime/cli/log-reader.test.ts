@@ -62,6 +62,18 @@ describe('a log reader', () => {
     expect(await read()).toEqual(['d']);
   });
 
+  it('loses only what is gone by two rotations between two looks', async () => {
+    writeFileSync(file, record('a'));
+    expect(await read()).toEqual(['a']);
+    appendFileSync(file, record('b'));
+    renameSync(file, `${file}.1`);
+    writeFileSync(file, record('c'));
+    renameSync(file, `${file}.1`);
+    writeFileSync(file, record('d'));
+    expect(await read()).toEqual(['b', 'c', 'd']);
+    expect(await read()).toEqual([]);
+  });
+
   it('skips what a crash cut short', async () => {
     writeFileSync(file, `${record('a').slice(0, 20)}\n${record('b')}`);
     expect(await read()).toEqual(['b']);
