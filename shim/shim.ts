@@ -58,7 +58,7 @@ export class Shim {
   readonly #bindings: readonly Binding[];
   readonly #sockets = new Set<Socket>();
   readonly #end = Promise.withResolvers<void>();
-  #cancelIdle: () => void;
+  #cancelIdle: () => void = () => undefined;
   #cancelOrphanCheck = (): void => undefined;
   #shutdown: Promise<void> | undefined;
   /** Remove record and log of a detached container at the end. */
@@ -85,7 +85,7 @@ export class Shim {
       onCreateFailed: (id) => this.#createFailed(id),
       shutdown: () => this.shutdown('asked'),
     });
-    this.#cancelIdle = this.#arm(UNUSED_MS);
+    this.#endWhenIdle(UNUSED_MS);
     parts.server.on('connection', (socket) => this.#serve(socket));
   }
 
@@ -166,7 +166,7 @@ export class Shim {
     this.#record(() => this.#parts.records.failed(id));
     if (!this.sandbox.idle) return;
     this.#failed = true;
-    this.#cancelIdle = this.#arm(IDLE_MS);
+    this.#endWhenIdle(IDLE_MS);
     this.#endAbandoned();
   }
 
@@ -190,7 +190,7 @@ export class Shim {
     if (event.type === 'exited' && event.process === event.container.init) this.#exited(event);
     if (event.type === 'created' || event.type === 'exited') this.#endAbandoned();
     if (event.type === 'deleted' && event.process === event.container.init && this.#shutdown === undefined) {
-      this.#cancelIdle = this.#arm(IDLE_MS);
+      this.#endWhenIdle(IDLE_MS);
     }
   }
 
@@ -245,8 +245,10 @@ export class Shim {
     });
   }
 
-  #arm(timeMs: number): () => void {
-    return this.#parts.clock.timer(timeMs, () => {
+  /** One timer at a time: an older one would end what was used since. */
+  #endWhenIdle(timeMs: number): void {
+    this.#cancelIdle();
+    this.#cancelIdle = this.#parts.clock.timer(timeMs, () => {
       if (this.sandbox.idle) void this.shutdown('idle');
     });
   }
