@@ -1,6 +1,6 @@
 /**
  * Events under load, as subscribers of a real containerd see them: complete, each once, and in the order of the
- * process's life. Larger by TSKATA_TEST_EXECS (1000) and TSKATA_TEST_SANDBOXES (30).
+ * process's life. Larger by TSKATA_TEST_EXECS and TSKATA_TEST_CONTAINERS (1000 each in a sandbox) and TSKATA_TEST_SANDBOXES (30).
  */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Containerd } from '../helpers/containerd.ts';
@@ -10,9 +10,9 @@ import { eventually } from '../helpers/tskata.ts';
 
 const EXECS = Number(process.env.TSKATA_TEST_EXECS ?? 100);
 const SANDBOXES = Number(process.env.TSKATA_TEST_SANDBOXES ?? 1);
-const CONTAINERS = 3;
+const CONTAINERS = Number(process.env.TSKATA_TEST_CONTAINERS ?? 3);
 const AT_ONCE = 8;
-const TIMEOUT_MS = 200_000 + 60_000 * SANDBOXES + 2_000 * EXECS;
+const TIMEOUT_MS = 200_000 + 60_000 * SANDBOXES + 2_000 * (EXECS + CONTAINERS);
 
 let containerd: Containerd;
 let pods: CtrPods;
@@ -27,25 +27,41 @@ afterAll(async () => {
   await containerd?.dispose();
 }, TIMEOUT_MS);
 
-/** Runs `true` so often as an exec, some at once, as containerd would call. */
+/** Does something so often, some at once. */
+async function many(count: number, work: (index: number) => Promise<void>): Promise<void> {
+  let next = 0;
+  const worker = async (): Promise<void> => {
+    while (next < count) await work(next++);
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, worker));
+}
+
+/** Runs `true` as execs, as containerd would call. */
 async function execs(pod: string): Promise<void> {
   const { task, close } = await connectShim(pods.record(pod).socket);
   const value = Buffer.from(JSON.stringify({ args: ['/bin/true'], cwd: '/', user: { uid: 0, gid: 0 } }));
-  let next = 0;
-  const worker = async (): Promise<void> => {
-    while (next < EXECS) {
-      const execId = `e${next++}`;
+  try {
+    await many(EXECS, async (index) => {
+      const execId = `e${index}`;
       await task.exec({ id: pod, execId, spec: { value } });
       await task.start({ id: pod, execId });
       expect((await task.wait({ id: pod, execId })).exitStatus).toBe(0);
       await task.delete({ id: pod, execId });
-    }
-  };
-  try {
-    await Promise.all(Array.from({ length: AT_ONCE }, worker));
+    });
   } finally {
     close();
   }
+}
+
+/** Runs `true` as containers of the pod. */
+async function containers(pod: string): Promise<void> {
+  await many(CONTAINERS, async (index) => {
+    const id = `${pod}-c${index}`;
+    await pods.container(pod, id, 'true');
+    const stopped = async (): Promise<boolean> => (await pods.tasks()).get(id)?.status === 'STOPPED';
+    await eventually(stopped, 60_000, `the end of ${id}`);
+    await pods.remove(id);
+  });
 }
 
 /** Topics of each process, in the order in which they were told. */
@@ -58,19 +74,13 @@ function byProcess(events: readonly SeenEvent[]): Map<string, string[]> {
   return lives;
 }
 
-test(`${EXECS} execs in ${SANDBOXES} sandboxes`, { timeout: TIMEOUT_MS }, async () => {
+test(`${EXECS} execs and ${CONTAINERS} containers in ${SANDBOXES} sandboxes`, { timeout: TIMEOUT_MS }, async () => {
   const { child, seen } = pods.events();
   const names = Array.from({ length: SANDBOXES }, (_, index) => `pod${index}`);
   for (const pod of names) {
     await pods.sandbox(pod);
-    const containers = Array.from({ length: CONTAINERS }, (_, index) => `${pod}-c${index}`);
-    await Promise.all([execs(pod), ...containers.map((id) => pods.container(pod, id, 'true'))]);
-    const stopped = async (): Promise<boolean> => {
-      const tasks = await pods.tasks();
-      return containers.every((id) => tasks.get(id)?.status === 'STOPPED');
-    };
-    await eventually(stopped, 60_000, `the end of ${containers.join(', ')}`);
-    for (const id of [...containers, pod]) await pods.remove(id);
+    await Promise.all([execs(pod), containers(pod)]);
+    await pods.remove(pod);
   }
   const processes = SANDBOXES * (EXECS + CONTAINERS + 1);
   const complete = (): boolean =>
