@@ -152,15 +152,16 @@ test('a share that does not answer stops nothing else', async () => {
   await expect(vm.call.startContainer({ containerId: 'bad2' })).rejects.toThrow('exec: "sleep"');
   await vm.call.deleteContainer({ containerId: 'bad2' });
   // Nobody waited for this one any more: once it was made it was removed, and its id is free.
-  await eventually(
-    () =>
-      create3(30_000).then(
-        () => true,
-        () => false,
-      ),
-    20_000,
-    'the id of a late container',
-  );
+  let refused = '';
+  const isMade = (): Promise<boolean> =>
+    create3(30_000).then(
+      () => true,
+      (error: Error) => {
+        refused = error.message;
+        return false;
+      },
+    );
+  await eventually(isMade, 20_000, 'the id of a late container').catch(() => expect.fail(refused));
   await vm.call.deleteContainer({ containerId: 'late' });
   await vm.call.signalProcess({ containerId: 'bad', signal: 9, all: true });
   await vm.call.waitProcess({ containerId: 'bad' });
