@@ -161,7 +161,7 @@ test('a share that does not answer stops nothing else', async () => {
         return false;
       },
     );
-  await eventually(isMade, 20_000, 'the id of a late container').catch(() => expect.fail(refused));
+  await eventually(isMade, 40_000, 'the id of a late container').catch(() => expect.fail(refused));
   await vm.call.deleteContainer({ containerId: 'late' });
   await vm.call.signalProcess({ containerId: 'bad', signal: 9, all: true });
   await vm.call.waitProcess({ containerId: 'bad' });
