@@ -3,6 +3,7 @@
  * type, and the proof that it is one: the guest's kernel is not the host's.
  */
 import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { release } from 'node:os';
 import { join } from 'node:path';
 
@@ -14,11 +15,13 @@ const BUSYBOX = 'busybox:latest';
 function run(args: readonly string[]): string {
   const result = spawnSync(tskata, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
   if (result.error) throw result.error;
-  if (result.status !== 0) {
-    process.stderr.write(`demo: tskata ${args.join(' ')} ended with status ${result.status}\n`);
-    process.exit(result.status ?? 1);
-  }
+  if (result.status !== 0) fail(args, result.status);
   return result.stdout.trim();
+}
+
+function fail(args: readonly string[], status: number | null): never {
+  process.stderr.write(`demo: tskata ${args.join(' ')} ended with status ${status}\n`);
+  process.exit(status ?? 1);
 }
 
 if (!(JSON.parse(run(['images', '--json'])) as { name: string }[]).some((image) => image.name.endsWith(BUSYBOX))) {
@@ -30,17 +33,16 @@ const command = ['run', '--rm', 'busybox', 'uname', '-r'];
 console.log(`\n$ tskata ${command.join(' ')}`);
 const started = performance.now();
 const container = spawn(tskata, command, { stdio: ['ignore', 'pipe', 'inherit'] });
+const ended = once(container, 'close');
 let guest = '';
 let startSeconds = 0;
 for await (const text of container.stdout.setEncoding('utf8')) {
   if (guest === '') startSeconds = (performance.now() - started) / 1000;
   guest += String(text);
 }
+const [status] = (await ended) as [number | null];
+if (status !== 0) fail(command, status);
 guest = guest.trim();
-if (guest === '') {
-  process.stderr.write(`demo: tskata ${command.join(' ')} printed nothing\n`);
-  process.exit(1);
-}
 const seconds = (performance.now() - started) / 1000;
 console.log(guest);
 console.log(
