@@ -143,7 +143,6 @@ export class Sandbox {
       if (status.name === 'ended') void container.endWithMachine(status.reason);
       return container;
     } catch (error) {
-      this.#containers.delete(id);
       this.#warn(id, await scope.close());
       if (this.#containers.size === 0 && this.#reserved.size === 1) await this.#machine.stop(true);
       throw error;

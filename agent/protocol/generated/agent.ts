@@ -962,6 +962,7 @@ export const Agent = service('tskata.agent.v1.Agent', {
   createSandbox: method('CreateSandbox', CreateSandboxRequest, Empty),
   /** Ends all containers, syncs and unmounts disks. The host powers the VM off afterwards, or asks for `power_off`. */
   destroySandbox: method('DestroySandbox', DestroySandboxRequest, Empty),
+  /** A caller that has given it up before its end: what was made is removed, and the id is free again. */
   createContainer: method('CreateContainer', CreateContainerRequest, CreateContainerResponse),
   startContainer: method('StartContainer', ContainerRequest, Empty),
   deleteContainer: method('DeleteContainer', ContainerRequest, Empty),
