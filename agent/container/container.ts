@@ -221,6 +221,14 @@ export class Container {
     process.close();
   }
 
+  /** Kills an exec that nobody waits for, and forgets it. */
+  async endExec(execId: string): Promise<void> {
+    const process = this.process(execId);
+    if (process.phase !== 'stopped') process.signal(SIG.KILL);
+    await process.exited;
+    this.deleteProcess(execId);
+  }
+
   signalAll(signal: number): void {
     if (signal === SIG.KILL) this.cgroup.killAll();
     else this.cgroup.signalAll(signal);

@@ -24,8 +24,11 @@ export const MAX_PROCESS_STRING_BYTES = 128 * 1024 - 1;
 /** Bytes of all of them, each with a NUL: with the rest of the largest spec they fit one message. */
 export const MAX_PROCESS_BYTES = 640 * 1024;
 
-/** Calls that one connection may have under way: a Wait for each of some hundred processes and room for the rest. */
-export const MAX_CALLS_IN_FLIGHT = 1024;
+/** Processes that a sandbox may have at a time, inits and execs, as the host counts them; what they fork is not counted. */
+export const MAX_PROCESSES = 1024;
+
+/** Calls that one connection may have under way: a Wait for each process and as many others. */
+export const MAX_CALLS_IN_FLIGHT = 2 * MAX_PROCESSES;
 
 /** Calls whose answer nobody waits for any more. A peer that leaves so many unanswered is not one to keep. */
 export const MAX_ABANDONED_CALLS = 4096;
@@ -67,8 +70,8 @@ export const STREAM_WINDOW_BYTES = 256 * 1024;
 /** Consumed bytes are granted again in portions of at least this size, so that credits are rare. */
 export const STREAM_GRANT_BYTES = STREAM_WINDOW_BYTES / 4;
 
-/** Streams that one connection may have: three for each of 1,000 processes, and connections of Dial. */
-export const MAX_STREAMS = 4096;
+/** Streams that one connection may have: three for each process, and as many as processes for Dial. */
+export const MAX_STREAMS = 4 * MAX_PROCESSES;
 
 /** Stale frames that a guest may still send on a stream that the host has closed; then the connection is given up. */
 export const STALE_FRAMES_PER_STREAM = 1024;

@@ -5,6 +5,7 @@ import { interfaceStats } from '../network/stats.ts';
 import type { Agent, GuestProcess, StatsResponse } from '../protocol/generated/agent.ts';
 import type { Handlers } from '../protocol/service.ts';
 import { readFile } from '../sys/calls.ts';
+import { SIG } from '../sys/linux.ts';
 import type { Sys } from '../sys/sys.ts';
 import { checkId, invalid } from './check.ts';
 import type { ServiceContext } from './context.ts';
@@ -39,8 +40,10 @@ export function containerHandlers(context: ServiceContext): Pick<Handlers<typeof
       if (signal.aborted) await sandbox.deleteContainer(request.containerId);
       return { guestPid: container.init.pid };
     },
-    async startContainer({ containerId }) {
-      await sandbox.container(containerId).start();
+    async startContainer({ containerId }, { signal }) {
+      const container = sandbox.container(containerId);
+      await container.start();
+      if (signal.aborted) container.signalAll(SIG.KILL);
       return EMPTY;
     },
     async deleteContainer({ containerId }) {
@@ -62,10 +65,11 @@ export function containerHandlers(context: ServiceContext): Pick<Handlers<typeof
     },
     statsContainer: ({ containerId }) => stats(sys, sandbox.container(containerId)),
     listProcesses: ({ containerId }) => ({ processes: processes(sys, sandbox.container(containerId)) }),
-    async execProcess(request) {
+    async execProcess(request, { signal }) {
       const container = sandbox.container(request.containerId);
       const spec = convertProcess('process', request.process);
       const process = await container.exec(checkId('exec_id', request.execId), spec, request.streams ?? NO_STREAMS);
+      if (signal.aborted) await container.endExec(request.execId);
       return { guestPid: process.pid };
     },
     signalProcess({ containerId, execId, signal, all }) {

@@ -10,6 +10,7 @@ import type { SandboxOptions } from './config.ts';
 import { processMessage } from './container-spec.ts';
 import { DELETE_DRAIN_MS, QUICK_CALL_MS, START_CALL_MS } from './deadlines.ts';
 import type { SandboxListener } from './events.ts';
+import { endInGuest, isUnanswered } from './give-up.ts';
 import type { Machine } from './machine.ts';
 import { Mutex } from './mutex.ts';
 import { GuestProcess, type ProcessHooks } from './process.ts';
@@ -26,8 +27,6 @@ const EXECS_END_MS = 1_000;
 const STAND_IN_END_MS = 500;
 const SIGKILL = 9;
 const QUICK = { timeoutMs: QUICK_CALL_MS };
-/** The agent did not say no: it said nothing. */
-const UNANSWERED: ReadonlySet<Code> = new Set([Code.DeadlineExceeded, Code.Unavailable, Code.DataLoss]);
 
 /** What a container is made of. */
 export interface ContainerParts {
@@ -44,6 +43,7 @@ export interface ContainerParts {
   readonly createdAt: Date;
   /** The machine, or an error that says why there is none. */
   readonly machine: (operation: string) => Machine;
+  /** The number of one more exec. Throws ResourceExhausted when the sandbox has all that it can hold. */
   readonly nextExecPid: () => number;
   readonly listener: SandboxListener;
 }
@@ -129,7 +129,7 @@ export class Container {
     try {
       await process.start(async () => {
         const call = machine.guest.call.startContainer({ containerId: this.id }, { timeoutMs: START_CALL_MS });
-        await machine.explained(call);
+        await this.#started(machine, '', call);
       });
     } catch (error) {
       if (process.status.name === 'stopped') await this.#endStandIn();
@@ -170,7 +170,7 @@ export class Container {
       const error = TskataError.from(caught);
       if (error.code === Code.NotFound) throw new TskataError(Code.NotFound, 'process already finished');
       // A guest in which nothing can be killed any more holds its containers for ever: it goes as a whole.
-      if (signal !== SIGKILL || !UNANSWERED.has(error.code)) throw error;
+      if (signal !== SIGKILL || !isUnanswered(error)) throw error;
       machine.fail('the agent did not carry out a kill');
     }
   }
@@ -268,13 +268,23 @@ export class Container {
       try {
         const streams = streamIds(process.attach(io, guest));
         const request = { containerId: this.id, execId, process: processMessage(exec.request.process), streams };
-        await machine.explained(guest.call.execProcess(request, { timeoutMs: START_CALL_MS }));
+        await this.#started(machine, execId, guest.call.execProcess(request, { timeoutMs: START_CALL_MS }));
       } catch (error) {
         await io.close();
         throw error;
       }
       process.watch(guest);
     });
+  }
+
+  /** The result of a start. What was given up must not run on in the guest, unseen. */
+  async #started(machine: Machine, execId: string, call: Promise<unknown>): Promise<void> {
+    try {
+      await machine.explained(call);
+    } catch (error) {
+      if (isUnanswered(error)) await endInGuest(machine.guest, this.id, execId);
+      throw error;
+    }
   }
 
   async #releaseIo(process: GuestProcess): Promise<void> {

@@ -5,6 +5,7 @@
 import { isAbsolute } from 'node:path';
 import type { CancelSignal } from '../../agent/protocol/cancel.ts';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
+import { MAX_PROCESSES } from '../../agent/protocol/limits.ts';
 import { Scope } from '../../agent/protocol/scope.ts';
 import { type Bundle, readBundle, rootDirectory } from '../oci/bundle.ts';
 import type { SpecResources } from '../oci/spec.ts';
@@ -18,8 +19,9 @@ import { planRootfs } from '../storage/rootfs.ts';
 import { type NetworkOptions, readOptions, type SandboxOptions } from './config.ts';
 import { Container } from './container.ts';
 import { containerSpecMessage } from './container-spec.ts';
-import { CREATE_CALL_MS, DELETE_CALL_MS } from './deadlines.ts';
+import { CREATE_CALL_MS } from './deadlines.ts';
 import type { SandboxListener } from './events.ts';
+import { deleteInGuest, isUnanswered } from './give-up.ts';
 import type { Machine } from './machine.ts';
 import { machineSize, sandboxLimits } from './machine-size.ts';
 import { type ContainerNamespaces, planNamespaces } from './namespaces.ts';
@@ -127,6 +129,7 @@ export class Sandbox {
     const { id, bundle } = request;
     if (this.has(id)) throw new TskataError(Code.AlreadyExists, `container ${id} already exists`);
     if (!isAbsolute(bundle)) throw new TskataError(Code.InvalidArgument, `bundle '${bundle}' is not an absolute path`);
+    this.#checkRoom();
     this.#reserved.add(id);
     const scope = new Scope();
     try {
@@ -198,6 +201,16 @@ export class Sandbox {
     this.#containers.clear();
   }
 
+  /** Each process that has not ended is a Wait under way with the agent, which is bounded. */
+  #checkRoom(): void {
+    const live = this.containers.flatMap(({ processes }) =>
+      processes.filter(({ status }) => status.name !== 'stopped'),
+    );
+    if (live.length < MAX_PROCESSES) return;
+    const fact = `it has ${live.length} containers and execs that have not ended, the most that it can have`;
+    throw new TskataError(Code.ResourceExhausted, `one more process in the sandbox: ${fact}; end some of them`);
+  }
+
   #entry(id: string): Entry {
     const entry = this.#containers.get(id);
     if (entry === undefined) throw new TskataError(Code.NotFound, `container ${id} does not exist`);
@@ -249,7 +262,11 @@ export class Sandbox {
       streams,
     };
     const call = machine.guest.call.createContainer(message, { timeoutMs: CREATE_CALL_MS });
-    await step('set up the container in the guest', () => machine.explained(call));
+    await step('set up the container in the guest', () => machine.explained(call)).catch((error: unknown) => {
+      // Nobody waits for this: the agent meets it before whatever is asked for next.
+      if (isUnanswered(error)) void this.#deleteInGuest(request.id);
+      throw error;
+    });
     return { container, machine };
   }
 
@@ -289,7 +306,10 @@ export class Sandbox {
       machinePid: machine.vm.qemuPid,
       createdAt: new Date(),
       machine: (operation) => this.#machine.running(operation),
-      nextExecPid: () => this.#nextExecPid++,
+      nextExecPid: () => {
+        this.#checkRoom();
+        return this.#nextExecPid++;
+      },
       listener: this.#parts.listener,
     });
   }
@@ -308,7 +328,7 @@ export class Sandbox {
     if (this.#machine.status.name !== 'running') return;
     const { guest } = this.#machine.status.machine;
     try {
-      await guest.call.deleteContainer({ containerId: id }, { timeoutMs: DELETE_CALL_MS });
+      await deleteInGuest(guest, id);
     } catch (error) {
       // What the host holds of the container is given back in any case; the guest's part ends with the machine.
       const { message } = TskataError.from(error);

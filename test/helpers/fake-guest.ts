@@ -19,6 +19,7 @@ interface Exit {
 class FakeProcess {
   readonly process: Process;
   readonly exited = Promise.withResolvers<Exit>();
+  phase: 'created' | 'running' | 'stopped' = 'created';
   stdoutBytes = 0n;
   stderrBytes = 0n;
   readonly stdin: MuxStream | undefined;
@@ -61,6 +62,7 @@ class FakeProcess {
       this.stdout?.end();
       this.stderr?.end();
     }
+    this.phase = 'stopped';
     this.exited.resolve({ status, ...more });
   }
 }
@@ -121,6 +123,8 @@ export class FakeGuest {
   readonly containers = new Map<string, FakeContainer>();
   /** Method names in the order in which they came. */
   readonly calls: string[] = [];
+  /** Calls that are carried out, but whose next answer does not come in time. */
+  readonly lost = new Set<string>();
   /** Replaces or delays handlers. */
   readonly overrides: Partial<Handlers<typeof Agent>>;
 
@@ -134,9 +138,11 @@ export class FakeGuest {
     return Object.fromEntries(
       entries.map(([name, handler]) => [
         name,
-        (...args: unknown[]) => {
+        async (...args: unknown[]) => {
           this.calls.push(name);
-          return handler(...args);
+          const answer = await handler(...args);
+          if (this.lost.delete(name)) throw new TskataError(Code.DeadlineExceeded, `${name}: no answer`);
+          return answer;
         },
       ]),
     ) as Partial<Handlers<typeof Agent>>;
@@ -156,6 +162,7 @@ export class FakeGuest {
     if (program === undefined) {
       throw new TskataError(Code.InvalidArgument, `exec: "${name}": executable file not found in $PATH`);
     }
+    process.phase = 'running';
     void program(process, args);
   }
 
@@ -164,6 +171,9 @@ export class FakeGuest {
       createSandbox: () => ({}),
       destroySandbox: () => ({}),
       createContainer: (request) => {
+        const { containerId } = request;
+        if (this.containers.has(containerId))
+          throw new TskataError(Code.AlreadyExists, `${containerId} is there already`);
         const init = new FakeProcess(request.spec?.process as Process, request.streams, agent());
         this.containers.set(request.containerId, { request, init, execs: new Map() });
         return { guestPid: 2 };
@@ -173,8 +183,9 @@ export class FakeGuest {
         return {};
       },
       deleteContainer: ({ containerId }) => {
-        const container = this.containers.get(containerId);
-        container?.init.exit(137);
+        const init = this.find(containerId);
+        if (init.phase === 'running') throw new TskataError(Code.FailedPrecondition, `${containerId} is running`);
+        init.exit(137);
         this.containers.delete(containerId);
         return {};
       },
