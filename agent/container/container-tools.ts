@@ -5,6 +5,7 @@ import type { Process } from './process.ts';
 
 export interface ContainerTools extends LaunchTools {
   readonly accept: AcceptStream;
-  readonly onOom: (containerId: string) => void;
+  /** The kernel has killed for memory; `kills` counts the container's processes that it has so far. */
+  readonly onOom: (containerId: string, kills: bigint) => void;
   readonly onExit: (containerId: string, execId: string, process: Process) => void;
 }

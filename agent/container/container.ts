@@ -297,7 +297,7 @@ export class Container {
     const kills = parseFlatKeyed(this.cgroup.read('memory.events')).get('oom_kill') ?? 0n;
     if (kills > this.oomKills) {
       this.oomKills = kills;
-      this.tools.onOom(this.id);
+      this.tools.onOom(this.id, kills);
     }
     return kills > 0n;
   }

@@ -38,7 +38,7 @@ export class Sandbox {
     this.containerTools = {
       ...tools,
       accept,
-      onOom: (containerId) => this.events.push({ containerId, execId: '', oom: {}, exit: undefined }),
+      onOom: (containerId, kills) => this.events.push({ containerId, execId: '', oom: { kills }, exit: undefined }),
       onExit: (containerId, execId, process) => this.reportExit(containerId, execId, process),
     };
   }

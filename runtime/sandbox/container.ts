@@ -21,6 +21,8 @@ import type { ProcessExit } from './status.ts';
 import { within } from './step.ts';
 import { mergeResources } from './update.ts';
 
+/** Least time between two reports of kills for memory: a guest must not flood containerd. */
+const OOM_INTERVAL_MS = 1_000;
 /** How long an init's exit waits for those of its execs, which end with it. */
 const EXECS_END_MS = 1_000;
 /** How long an exit waits for the end of the container's stand-in. */
@@ -73,7 +75,8 @@ export class Container {
   readonly #execs = new Map<string, { readonly process: GuestProcess; readonly request: ExecRequest }>();
   #resources: SpecResources;
   #paused = false;
-  #oomTold = false;
+  #oomKills = 0n;
+  #oomToldMs = Number.NEGATIVE_INFINITY;
 
   constructor(parts: ContainerParts) {
     this.#parts = parts;
@@ -240,11 +243,12 @@ export class Container {
     await Promise.all(this.processes.map((process) => this.#releaseIo(process)));
   }
 
-  /** The guest says that the kernel killed something of this container for memory. Told once. */
-  tellOom(): void {
-    if (this.#oomTold) return;
-    this.#oomTold = true;
-    this.#parts.listener({ type: 'oom', container: this });
+  /**
+   * The guest says how many processes of this container the kernel has killed for memory so far. Each rise is told, but
+   * none after the init's exit, and those of one second as one.
+   */
+  tellOom(kills: bigint): void {
+    if (this.init.status.name !== 'stopped') this.#tellOom(kills);
   }
 
   /** Ends every process, execs first. */
@@ -309,10 +313,20 @@ export class Container {
         if (process === this.init) await Promise.all([this.#execsEnded(), this.#endStandIn()]);
       },
       exited: (process, exit) => {
-        if (exit.oomKilled) this.tellOom();
+        // A first kill is known from the exit at the latest: it is told before.
+        if (exit.oomKilled) this.#tellOom(1n);
         listener({ type: 'exited', container: this, process, exit });
       },
     };
+  }
+
+  #tellOom(kills: bigint): void {
+    if (kills <= this.#oomKills) return;
+    this.#oomKills = kills;
+    const now = performance.now();
+    if (now - this.#oomToldMs < OOM_INTERVAL_MS) return;
+    this.#oomToldMs = now;
+    this.#parts.listener({ type: 'oom', container: this });
   }
 
   /** Somebody on the host killed the number that stands for this container: that was meant for the container. */

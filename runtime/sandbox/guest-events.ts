@@ -13,7 +13,7 @@ const MIN_EMPTY_POLL_MS = 1_000;
 /** Polls until the connection ends or the agent has no such call. */
 export async function followGuestEvents(
   guest: GuestConnection,
-  onOom: (containerId: string) => void,
+  onOom: (containerId: string, kills: bigint) => void,
   log: Logger,
 ): Promise<void> {
   let after = 0n;
@@ -25,7 +25,7 @@ export async function followGuestEvents(
       for (const event of events) {
         if (event.sequence <= seen) continue;
         seen = event.sequence;
-        if (event.oom !== undefined) onOom(event.containerId);
+        if (event.oom !== undefined) onOom(event.containerId, event.oom.kills);
       }
     } catch (caught) {
       const error = TskataError.from(caught);

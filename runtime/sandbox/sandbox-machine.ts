@@ -42,7 +42,7 @@ export interface SandboxMachineParts extends MachineParts {
   readonly hostGroup: HostGroup;
   /** Called when the machine has ended by itself or by `stop`; awaited by `stop`. */
   readonly onEnded: (reason: string) => Promise<void>;
-  readonly onOom: (containerId: string) => void;
+  readonly onOom: (containerId: string, kills: bigint) => void;
 }
 
 /** What a container needs of the machine. */

@@ -93,7 +93,7 @@ export class Sandbox {
       onEnded: async (reason) => {
         await Promise.all(this.containers.map((container) => container.endWithMachine(reason)));
       },
-      onOom: (id) => this.#containers.get(id)?.container.tellOom(),
+      onOom: (id, kills) => this.#containers.get(id)?.container.tellOom(kills),
     });
     this.#group = new SandboxGroup(config, parts.hostGroup);
   }

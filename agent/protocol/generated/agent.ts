@@ -811,9 +811,14 @@ export const Event: MessageType<Event> = message('tskata.agent.v1.Event', () => 
   field(5, 'exit', ExitEvent, 'event'),
 ]);
 
-export type OomEvent = Readonly<Record<never, never>>;
+export interface OomEvent {
+  /** Processes of the container that the kernel has killed for memory so far. */
+  readonly kills: bigint;
+}
 
-export const OomEvent: MessageType<OomEvent> = message('tskata.agent.v1.OomEvent', () => []);
+export const OomEvent: MessageType<OomEvent> = message('tskata.agent.v1.OomEvent', () => [
+  field(1, 'kills', 'uint64'),
+]);
 
 export interface ExitEvent {
   readonly exitStatus: number;

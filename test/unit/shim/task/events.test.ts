@@ -1,5 +1,6 @@
 /** What the events of a container say, field by field. */
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { setTimeout } from 'node:timers/promises';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import {
   TaskCreate,
   TaskDelete,
@@ -11,6 +12,7 @@ import {
   TaskResumed,
   TaskStart,
 } from '../../../../shim/task/generated/events.ts';
+import { FakeGuest } from '../../../helpers/fake-guest.ts';
 import { IMAGE_ROOTFS, ShimHarness } from '../../../helpers/shim-harness.ts';
 
 let shim: ShimHarness;
@@ -74,4 +76,40 @@ test('of memory that ran out', async () => {
   await shim.task.start({ id });
   await shim.task.wait({ id });
   expect(told('/tasks/oom', TaskOOM)).toEqual({ containerId: id });
+});
+
+test('of memory that runs out again: each rise of the count once, those of a second together, none after the end', async () => {
+  let sequence = 0n;
+  let tell: ((kills: bigint) => void) | undefined;
+  shim.vms.makeGuest = () =>
+    new FakeGuest({
+      nextEvents: () =>
+        new Promise((resolve) => {
+          tell = (kills) => resolve({ events: [{ sequence: ++sequence, containerId: 'one', oom: { kills } }] });
+        }),
+    });
+  const { id, bundle } = shim.bundle('one', ['sleep']);
+  await shim.task.create({ id, bundle, rootfs: IMAGE_ROOTFS });
+  await shim.task.start({ id });
+  const tellGuest = async (kills: bigint) => {
+    await vi.waitUntil(() => tell !== undefined);
+    tell?.(kills);
+    tell = undefined;
+    await vi.waitUntil(() => tell !== undefined);
+  };
+  const count = () => shim.topics.filter((topic) => topic === 'oom').length;
+  await tellGuest(1n);
+  expect(count()).toBe(1);
+  await tellGuest(2n);
+  expect(count()).toBe(1);
+  await setTimeout(1_100);
+  await tellGuest(2n);
+  expect(count()).toBe(1);
+  await tellGuest(3n);
+  expect(count()).toBe(2);
+  await shim.task.kill({ id, signal: 9 });
+  await shim.task.wait({ id });
+  await setTimeout(1_100);
+  await tellGuest(4n);
+  expect(count()).toBe(2);
 });
