@@ -55,13 +55,7 @@ async function execs(pod: string): Promise<void> {
 
 /** Runs `true` as containers of the pod. */
 async function containers(pod: string): Promise<void> {
-  await many(CONTAINERS, async (index) => {
-    const id = `${pod}-c${index}`;
-    await pods.container(pod, id, 'true');
-    const stopped = async (): Promise<boolean> => (await pods.tasks()).get(id)?.status === 'STOPPED';
-    await eventually(stopped, 60_000, `the end of ${id}`);
-    await pods.remove(id);
-  });
+  await many(CONTAINERS, (index) => pods.toEnd(pod, `${pod}-c${index}`, 'true'));
 }
 
 /** Topics of each process, in the order in which they were told. */

@@ -51,6 +51,12 @@ export class CtrPods {
     await this.#ok(...this.runCommand(pod, 'container', id, command));
   }
 
+  /** Runs a container in a pod to its end, and removes it. */
+  async toEnd(pod: string, id: string, ...command: string[]): Promise<void> {
+    const [verb = '', , ...rest] = this.runCommand(pod, 'container', id, command);
+    await this.#ok(verb, '--rm', ...rest);
+  }
+
   /** Starts a container with a machine of its own. */
   async single(id: string, flags: readonly string[], ...command: string[]): Promise<void> {
     await this.#ok('run', '-d', ...flags, ...this.#flags(id), '--rootfs', this.#rootfs, id, ...command);
