@@ -9,9 +9,11 @@ import { readBundle, rootDirectory } from '../oci/bundle.ts';
 import { composeSpec } from '../oci/compose.ts';
 import type { ImageDefaults } from '../oci/request.ts';
 import type { Spec } from '../oci/spec.ts';
+import { networkAnnotations } from '../oci/transform/annotate.ts';
+import { networkNamespace } from '../sandbox/network-mode.ts';
 import type { ContainerFiles } from './container-files.ts';
 import type { CliContext } from './context.ts';
-import { containerRequest, refuseReserved } from './flags/container.ts';
+import { containerRequest, networkRequest, refuseReserved } from './flags/container.ts';
 import { parseSize } from './flags/size.ts';
 import { parseVolume } from './flags/volume.ts';
 import type { RunFlags } from './run-flags.ts';
@@ -115,8 +117,20 @@ async function fromBundle(path: string, words: readonly string[], flags: RunFlag
   const bundle = await readBundle(path);
   refuseReserved(`--bundle ${path}: annotations`, Object.keys(bundle.spec.annotations ?? {}));
   const directory = await existingDirectory(`--bundle ${path}: root.path`, rootDirectory(bundle));
-  const spec = withOwnAnnotations({ ...bundle.spec, root: { ...bundle.spec.root, path: 'rootfs' } }, flags, '');
+  const annotations = { ...bundle.spec.annotations, ...bundleNetwork(path, bundle.spec, flags) };
+  const own = { ...bundle.spec, annotations, root: { ...bundle.spec.root, path: 'rootfs' } };
+  const spec = withOwnAnnotations(own, flags, '');
   return { spec, rootfs: [bind(directory, bundle.spec.root?.readonly === true)], release: nothing };
+}
+
+/** Flags beside a bundle that names no network namespace choose its machine's network. */
+function bundleNetwork(path: string, spec: Spec, flags: RunFlags): Record<string, string> {
+  const request = networkRequest(flags);
+  const named = networkNamespace(spec);
+  if (named === undefined || named === '') return networkAnnotations(request);
+  if (request.network === 'none' && request.publish.length === 0 && request.dns.length === 0) return {};
+  const why = `its config.json names the network namespace ${named}, which is its network`;
+  throw new TskataError(Code.InvalidArgument, `--bundle ${path}: ${why}; leave --network, --publish and --dns out`);
 }
 
 function bind(source: string, readOnly: boolean): Mount {

@@ -62,7 +62,9 @@ export function register(program: Command, context: ContextSource): void {
 async function run(context: CliContext, words: readonly string[], given: GivenRunFlags): Promise<void> {
   // The shim reads it as well; a mistake in it is told here, before anything is fetched or made.
   const { config } = await loadConfig(context.configPath);
-  const flags: RunFlags = { ...given, network: given.network ?? config.network.default_network };
+  // A bundle has the network that its config.json names, or none.
+  const network = given.bundle === undefined ? config.network.default_network : 'none';
+  const flags: RunFlags = { ...given, network: given.network ?? network };
   checkCombination(flags);
   await Promise.all([ensureRunRoot(context), ensureLibRoot(context)]);
   const claims = new Scope();
@@ -154,6 +156,9 @@ const BESIDE_BUNDLE = new Set([
   'cidfile',
   'stopSignal',
   'stopTimeout',
+  'network',
+  'publish',
+  'dns',
 ]);
 
 function refuseBesideBundle(command: Command): void {

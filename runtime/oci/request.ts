@@ -48,8 +48,16 @@ export type SeccompRequest =
   | { readonly kind: 'unconfined' }
   | { readonly kind: 'file'; readonly profile: unknown; readonly file: string };
 
+/** The network of a container's machine. */
+export interface NetworkRequest {
+  readonly network: 'none' | 'user';
+  readonly publish: readonly PublishRequest[];
+  /** Addresses of name servers; empty for the host's. */
+  readonly dns: readonly string[];
+}
+
 /** Everything that `tskata run` can say about the container. */
-export interface ContainerRequest {
+export interface ContainerRequest extends NetworkRequest {
   readonly id: string;
   readonly name: string;
   readonly image: ImageDefaults;
@@ -76,8 +84,5 @@ export interface ContainerRequest {
   readonly ulimits: readonly UlimitRequest[];
   readonly sysctls: Readonly<Record<string, string>>;
   readonly shmSizeBytes: number;
-  readonly network: 'none' | 'user';
-  readonly publish: readonly PublishRequest[];
-  readonly dns: readonly string[];
   readonly annotations: Readonly<Record<string, string>>;
 }

@@ -2,7 +2,13 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { Code, TskataError } from '../../../agent/protocol/errors.ts';
 import { LOG_MAX_SIZE, RESERVED_PREFIX, SANDBOX_MEMORY, SANDBOX_VCPUS } from '../../oci/annotations.ts';
-import type { ContainerRequest, ImageDefaults, TmpfsRequest, VolumeRequest } from '../../oci/request.ts';
+import type {
+  ContainerRequest,
+  ImageDefaults,
+  NetworkRequest,
+  TmpfsRequest,
+  VolumeRequest,
+} from '../../oci/request.ts';
 import { parseEnvironment, readEnvironmentFile } from './environment.ts';
 import { parseCpus, parsePairs, parsePids, parseUlimit } from './limits.ts';
 import { parsePublish } from './publish.ts';
@@ -134,9 +140,7 @@ export function containerRequest(
     ulimits: flags.ulimit.map((text) => parseUlimit('--ulimit', text)),
     sysctls: parsePairs('--sysctl', flags.sysctl),
     shmSizeBytes: parseSize('--shm-size', flags.shmSize),
-    network: flags.network,
-    publish: publishOf(flags),
-    dns: flags.dns,
+    ...networkRequest(flags),
     annotations: annotationsOf(flags),
   };
 }
@@ -169,7 +173,12 @@ function limitsOf(flags: ContainerFlags): Pick<ContainerRequest, 'cpus' | 'memor
   };
 }
 
-function publishOf(flags: ContainerFlags): ContainerRequest['publish'] {
+/** What the flags say about the network. */
+export function networkRequest(flags: Pick<ContainerFlags, 'network' | 'publish' | 'dns'>): NetworkRequest {
+  return { network: flags.network, publish: publishOf(flags), dns: flags.dns };
+}
+
+function publishOf(flags: Pick<ContainerFlags, 'publish'>): NetworkRequest['publish'] {
   const publish = flags.publish.flatMap((text) => parsePublish('--publish', text));
   const seen = new Set<string>();
   for (const { hostIp, hostPort } of publish) {

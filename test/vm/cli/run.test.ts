@@ -202,6 +202,14 @@ describe('tskata run', () => {
     const limited = await tskata.call(['run', '--rm', '--bundle', bundle, '-m', '64m']);
     expect(limited).toMatchObject({ status: 125, stdout: '' });
     expect(limited.stderr).toContain('--memory with --bundle: a bundle says that itself');
+    const process = { cwd: '/', args: ['/bin/busybox', 'ip', '-o', '-4', 'address'] };
+    writeFileSync(join(bundle, 'config.json'), JSON.stringify({ ...config, process }));
+    expect(await tskata.ok('run', '--rm', '--bundle', bundle)).not.toContain('10.0.2.15');
+    expect(await tskata.ok('run', '--rm', '--bundle', bundle, '--network', 'user')).toContain('10.0.2.15/24');
+    const named = { namespaces: [{ type: 'network', path: '/run/netns/pod' }] };
+    writeFileSync(join(bundle, 'config.json'), JSON.stringify({ ...config, linux: named }));
+    const two = await tskata.call(['run', '--rm', '--bundle', bundle, '-p', '8080:80']);
+    expect(two.stderr).toContain('its config.json names the network namespace /run/netns/pod, which is its network');
     writeFileSync(join(bundle, 'config.json'), JSON.stringify({ ...config, linux: { namspaces: [] } }));
     const wrong = await tskata.call(['run', '--rm', '--bundle', bundle]);
     expect(wrong.status).toBe(125);
