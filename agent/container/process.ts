@@ -16,6 +16,7 @@ import type { Loop } from '../sys/sys.ts';
 import { Launch, type LaunchTools, StepError, type SyncHandler } from './launch.ts';
 import { TERMINAL_SYNC } from './plan/terminal.ts';
 import { applyRlimits } from './rlimits.ts';
+import { applyScheduling } from './scheduling.ts';
 import type { ProcessSpec } from './spec.ts';
 
 const KILL_TIMEOUT_MS = 10_000;
@@ -38,7 +39,7 @@ export interface ProcessStart {
   readonly plan: SpawnPlan;
   /** Name of the sync before the exec. */
   readonly hold: string;
-  readonly spec: Pick<ProcessSpec, 'oomScoreAdj' | 'rlimits'>;
+  readonly spec: Pick<ProcessSpec, 'oomScoreAdj' | 'rlimits' | 'scheduler' | 'ioPriority'>;
   readonly io: ProcessIo;
   readonly handlers?: ReadonlyMap<string, SyncHandler>;
   /** Asked at the end of the process. */
@@ -88,6 +89,7 @@ export class Process {
       // By us, not by the child: in a user namespace it could not come back from the agent's own -1000.
       writeFile(tools.sys, `/proc/${child.pid}/oom_score_adj`, String(start.spec.oomScoreAdj));
       applyRlimits(tools.sys, child.pid, start.spec.rlimits);
+      applyScheduling(tools.sys, child.pid, start.spec);
     });
     const launch = new Launch(tools, start.plan, handlers, start.hold);
     start.io.spawned();

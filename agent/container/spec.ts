@@ -87,6 +87,23 @@ export interface Seccomp {
   readonly syscalls: readonly SeccompSyscall[];
 }
 
+/** struct sched_attr. */
+export interface Scheduler {
+  readonly policy: number;
+  readonly flags: bigint;
+  readonly nice: number;
+  readonly priority: number;
+  readonly runtimeNs: bigint;
+  readonly deadlineNs: bigint;
+  readonly periodNs: bigint;
+}
+
+/** Class and level of ioprio_set(2). */
+export interface IoPriority {
+  readonly ioClass: number;
+  readonly level: number;
+}
+
 /** A process as the host asks for it; `username` is not yet looked up. */
 export interface ProcessSpec {
   readonly terminal: boolean;
@@ -105,6 +122,10 @@ export interface ProcessSpec {
   readonly rlimits: readonly Rlimit[];
   readonly noNewPrivileges: boolean;
   readonly oomScoreAdj: number;
+  readonly scheduler?: Scheduler;
+  readonly ioPriority?: IoPriority;
+  /** Argument of personality(2); 0 is an ordinary process. */
+  readonly personality: number;
 }
 
 /** A container as the host asks for it. */

@@ -12,6 +12,7 @@ import type {
   Capabilities,
   ContainerSpec,
   Device,
+  IoPriority,
   Mount,
   NamespaceName,
   ProcessSpec,
@@ -83,6 +84,16 @@ export function convertProcess(field: string, message: ProcessMessage | undefine
     rlimits: message.rlimits,
     noNewPrivileges: message.noNewPrivileges,
     oomScoreAdj: score,
+    ...(message.scheduler === undefined ? {} : { scheduler: message.scheduler }),
+    ...(message.ioPriority === undefined ? {} : { ioPriority: convertIoPriority(field, message.ioPriority) }),
+    personality: message.personality,
+  };
+}
+
+function convertIoPriority(field: string, { ioClass, level }: IoPriority): IoPriority {
+  return {
+    ioClass: checkNumber(`${field}.io_priority.io_class`, BigInt(ioClass), 0, 3),
+    level: checkNumber(`${field}.io_priority.level`, BigInt(level), 0, 7),
   };
 }
 

@@ -145,6 +145,27 @@ export function rlimit(soft: bigint, hard: bigint): Uint8Array {
   return words64(soft, hard);
 }
 
+/** SCHED_ATTR_SIZE_VER0. */
+const SCHED_ATTR_SIZE = 48;
+
+/** struct sched_attr in its first form. */
+export function schedAttr(attr: {
+  readonly policy: number;
+  readonly flags: bigint;
+  readonly nice: number;
+  readonly priority: number;
+  readonly runtimeNs: bigint;
+  readonly deadlineNs: bigint;
+  readonly periodNs: bigint;
+}): Uint8Array {
+  return concat([
+    words32(SCHED_ATTR_SIZE, attr.policy),
+    words64(attr.flags),
+    words32(attr.nice, attr.priority),
+    words64(attr.runtimeNs, attr.deadlineNs, attr.periodNs),
+  ]);
+}
+
 /** A kernel signal set of signal numbers from 1. */
 export function sigset(signals: readonly number[]): Uint8Array {
   let mask = 0n;

@@ -6,6 +6,7 @@
 import type { z } from 'zod';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import { MAX_PROCESS_BYTES, MAX_PROCESS_STRING_BYTES, MAX_PROCESS_STRINGS } from '../../agent/protocol/limits.ts';
+import { personalityProblems, schedulingProblems } from './scheduling.ts';
 import {
   processSchema,
   resourcesSchema,
@@ -118,6 +119,10 @@ function* processProblems(process: SpecProcess, prefix: string): Generator<Probl
     if (!/^[^=]+=/.test(entry)) yield { path: `${prefix}env[${index}]`, message: 'must be NAME=value' };
   }
   yield* stringProblems(process, prefix);
+  for (const [path, message] of schedulingProblems(process)) yield { path: `${prefix}${path}`, message };
+  if (process.execCPUAffinity !== undefined) {
+    yield { path: `${prefix}execCPUAffinity`, message: 'is not supported; use linux.resources.cpu.cpus' };
+  }
   for (const [index, limit] of (process.rlimits ?? []).entries()) {
     if (!/^RLIMIT_[A-Z]+$/.test(limit.type)) {
       yield { path: `${prefix}rlimits[${index}].type`, message: `${JSON.stringify(limit.type)} is not a limit's name` };
@@ -203,6 +208,18 @@ function* linuxProblems(spec: Spec): Generator<Problem> {
   }
   if (spec.linux?.seccomp?.listenerPath) {
     yield { path: 'linux.seccomp.listenerPath', message: 'a notify listener on the host is not supported' };
+  }
+  for (const [path, message] of personalityProblems(spec.linux?.personality)) {
+    yield { path: `linux.personality.${path}`, message };
+  }
+  if (Object.keys(spec.linux?.timeOffsets ?? {}).length > 0) {
+    yield {
+      path: 'linux.timeOffsets',
+      message: 'is not supported: the clocks of a container are those of its machine',
+    };
+  }
+  if (Object.keys(spec.linux?.intelRdt ?? {}).length > 0) {
+    yield { path: 'linux.intelRdt', message: 'the processor of a machine has no resource director' };
   }
   if (Object.keys(spec.linux?.netDevices ?? {}).length > 0) {
     yield { path: 'linux.netDevices', message: 'host network devices cannot be moved into the machine' };

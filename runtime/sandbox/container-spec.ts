@@ -13,6 +13,7 @@ import type {
   Seccomp,
 } from '../../agent/protocol/generated/agent.ts';
 import type { Init } from '../../agent/protocol/message.ts';
+import { ioPriorityNumbers, personalityNumber, schedulerNumbers } from '../oci/scheduling.ts';
 import type { Spec, SpecCapabilities, SpecDevice, SpecProcess, SpecSeccomp } from '../oci/spec.ts';
 import type { ContainerNamespaces } from './namespaces.ts';
 import { resourcesMessage } from './resources.ts';
@@ -32,7 +33,7 @@ export interface SpecParts {
 export function containerSpecMessage(spec: Spec, parts: SpecParts): Init<ContainerSpec> {
   const linux = spec.linux ?? {};
   return {
-    process: spec.process === undefined ? undefined : processMessage(spec.process),
+    process: spec.process === undefined ? undefined : processMessage(spec.process, personalityNumber(spec)),
     rootReadonly: spec.root?.readonly ?? false,
     hostname: spec.hostname ?? '',
     domainname: spec.domainname ?? '',
@@ -52,13 +53,13 @@ export function containerSpecMessage(spec: Spec, parts: SpecParts): Init<Contain
   };
 }
 
-/** Builds a process message, for an init as for an exec. */
-export function processMessage(process: SpecProcess, size?: { rows: number; columns: number }): Init<Process> {
-  const { user } = process;
+/** Builds a process message, for an init as for an exec; the personality is the container's. */
+export function processMessage(process: SpecProcess, personality: number): Init<Process> {
+  const { user, scheduler, ioPriority } = process;
   return {
     terminal: process.terminal ?? false,
-    rows: size?.rows ?? process.consoleSize?.height ?? 0,
-    columns: size?.columns ?? process.consoleSize?.width ?? 0,
+    rows: process.consoleSize?.height ?? 0,
+    columns: process.consoleSize?.width ?? 0,
     user: {
       uid: user.uid,
       gid: user.gid,
@@ -73,6 +74,9 @@ export function processMessage(process: SpecProcess, size?: { rows: number; colu
     rlimits: (process.rlimits ?? []).map(({ type, soft, hard }) => ({ type, soft: uint64(soft), hard: uint64(hard) })),
     noNewPrivileges: process.noNewPrivileges ?? false,
     oomScoreAdj: process.oomScoreAdj,
+    scheduler: scheduler === undefined ? undefined : schedulerNumbers(scheduler),
+    ioPriority: ioPriority === undefined ? undefined : ioPriorityNumbers(ioPriority),
+    personality,
   };
 }
 

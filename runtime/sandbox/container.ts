@@ -4,6 +4,7 @@
  */
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import type { StatsResponse } from '../../agent/protocol/generated/agent.ts';
+import { personalityNumber } from '../oci/scheduling.ts';
 import type { Spec, SpecProcess, SpecResources } from '../oci/spec.ts';
 import type { RootfsMount } from '../storage/plan.ts';
 import type { SandboxOptions } from './config.ts';
@@ -271,7 +272,12 @@ export class Container {
       const io = exec.request.openIo(process.stdio);
       try {
         const streams = streamIds(process.attach(io, guest));
-        const request = { containerId: this.id, execId, process: processMessage(exec.request.process), streams };
+        const request = {
+          containerId: this.id,
+          execId,
+          process: processMessage(exec.request.process, personalityNumber(this.spec)),
+          streams,
+        };
         await this.#started(machine, execId, guest.call.execProcess(request, { timeoutMs: START_CALL_MS }));
       } catch (error) {
         await io.close();

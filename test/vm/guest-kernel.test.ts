@@ -164,7 +164,16 @@ describe('a booted guest kernel', () => {
   });
 
   test('has all controllers of cgroup v2 and their files', () => {
-    expect(answer(output, 'controllers').sort()).toEqual(['cpu', 'cpuset', 'hugetlb', 'io', 'memory', 'misc', 'pids', 'rdma']);
+    expect(answer(output, 'controllers').sort()).toEqual([
+      'cpu',
+      'cpuset',
+      'hugetlb',
+      'io',
+      'memory',
+      'misc',
+      'pids',
+      'rdma',
+    ]);
     const files = [
       'cpu.max',
       'cpu.weight',

@@ -53,6 +53,7 @@ export function finishSteps(plan: PlanBuilder, finish: Finish): void {
   plan.steps.push({ op: 'stdio', fds: finish.stdio, label: 'set standard streams' });
   // A controlling terminal is taken by the session leader itself, once it is descriptor 0.
   if (process.terminal) plan.call('take the controlling terminal', SYS.ioctl, [0, IOCTL.TIOCSCTTY, 0]);
+  if (process.personality !== 0) plan.call('set personality', SYS.personality, [process.personality]);
   if (process.noNewPrivileges) {
     plan.call('set no_new_privs', SYS.prctl, [PR.SET_NO_NEW_PRIVS, 1, 0, 0, 0]);
   } else if (filter !== undefined) {

@@ -297,6 +297,10 @@ export interface Process {
   readonly rlimits: readonly Rlimit[];
   readonly noNewPrivileges: boolean;
   readonly oomScoreAdj: number | undefined;
+  readonly scheduler: Scheduler | undefined;
+  readonly ioPriority: IoPriority | undefined;
+  /** Argument of personality(2). */
+  readonly personality: number;
 }
 
 export const Process: MessageType<Process> = message('tskata.agent.v1.Process', () => [
@@ -311,6 +315,41 @@ export const Process: MessageType<Process> = message('tskata.agent.v1.Process', 
   repeated(9, 'rlimits', Rlimit),
   field(10, 'noNewPrivileges', 'bool'),
   optional(11, 'oomScoreAdj', 'int32'),
+  field(12, 'scheduler', Scheduler),
+  field(13, 'ioPriority', IoPriority),
+  field(14, 'personality', 'uint32'),
+]);
+
+/** struct sched_attr of sched_setattr(2). */
+export interface Scheduler {
+  readonly policy: number;
+  readonly flags: bigint;
+  readonly nice: number;
+  readonly priority: number;
+  readonly runtimeNs: bigint;
+  readonly deadlineNs: bigint;
+  readonly periodNs: bigint;
+}
+
+export const Scheduler: MessageType<Scheduler> = message('tskata.agent.v1.Scheduler', () => [
+  field(1, 'policy', 'uint32'),
+  field(2, 'flags', 'uint64'),
+  field(3, 'nice', 'int32'),
+  field(4, 'priority', 'uint32'),
+  field(5, 'runtimeNs', 'uint64'),
+  field(6, 'deadlineNs', 'uint64'),
+  field(7, 'periodNs', 'uint64'),
+]);
+
+/** Class and level of ioprio_set(2). */
+export interface IoPriority {
+  readonly ioClass: number;
+  readonly level: number;
+}
+
+export const IoPriority: MessageType<IoPriority> = message('tskata.agent.v1.IoPriority', () => [
+  field(1, 'ioClass', 'uint32'),
+  field(2, 'level', 'uint32'),
 ]);
 
 export interface User {

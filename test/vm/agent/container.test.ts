@@ -204,6 +204,20 @@ describe('privileges', () => {
     expect(stdout).toBe('100\n200\n0\nunlimited\n123\n');
     expect((await script('cat /proc/self/oom_score_adj')).stdout).toBe('0\n');
   });
+
+  test('are scheduled as asked, with the personality that was asked for', async () => {
+    // Fields 19 and 41 of proc_pid_stat(5): nice, policy.
+    const look = 'cut -d " " -f 19,41 /proc/self/stat; ionice -p $$; uname -m';
+    expect((await script(look)).stdout).toBe('0 0\nnone: prio 0\nx86_64\n');
+    const more = {
+      scheduler: { policy: 3, flags: 0n, nice: 7, priority: 0, runtimeNs: 0n, deadlineNs: 0n, periodNs: 0n },
+      ioPriority: { ioClass: 2, level: 6 },
+      personality: 8,
+    };
+    expect((await script(look, {}, more)).stdout).toBe('7 3\nbest-effort: prio 6\ni686\n');
+    const refused = { scheduler: { ...more.scheduler, policy: 99 } };
+    await expect(script('true', {}, refused)).rejects.toThrow('set scheduler policy 99');
+  });
 });
 
 describe('the root', () => {

@@ -49,6 +49,31 @@ describe('parseSpec', () => {
       { linux: { resources: { rdma: { mlx5: { hcaHandles: 1 } } } } },
       'config.json: linux.resources.rdma: is not supported by the guest (cgroup v2)',
     ],
+    [
+      { process: { cwd: '/', args: ['a'], scheduler: { policy: 'SCHED_FAST' } } },
+      'config.json: process.scheduler.policy: "SCHED_FAST" is not one of ' +
+        'SCHED_OTHER, SCHED_FIFO, SCHED_RR, SCHED_BATCH, SCHED_IDLE, SCHED_DEADLINE',
+    ],
+    [
+      { process: { cwd: '/', args: ['a'], ioPriority: { class: 'IOPRIO_CLASS_BE', priority: 8 } } },
+      'config.json: process.ioPriority.priority: must be 0 to 7',
+    ],
+    [
+      { process: { cwd: '/', args: ['a'], execCPUAffinity: { initial: '0' } } },
+      'config.json: process.execCPUAffinity: is not supported; use linux.resources.cpu.cpus',
+    ],
+    [
+      { linux: { personality: { domain: 'BSD' } } },
+      'config.json: linux.personality.domain: "BSD" is not one of LINUX, LINUX32',
+    ],
+    [
+      { linux: { timeOffsets: { boottime: { secs: 5 } } } },
+      'config.json: linux.timeOffsets: is not supported: the clocks of a container are those of its machine',
+    ],
+    [
+      { linux: { intelRdt: { closID: 'a' } } },
+      'config.json: linux.intelRdt: the processor of a machine has no resource director',
+    ],
   ])('refuses %j', (changes, message) => {
     expect(refusal(changes)).toBe(message);
   });

@@ -99,8 +99,11 @@ describe('what the agent is told', () => {
               capabilities: { bounding: ['CAP_KILL'] },
               noNewPrivileges: true,
               oomScoreAdj: -5,
+              scheduler: { policy: 'SCHED_RR', priority: 3, flags: ['SCHED_FLAG_RESET_ON_FORK'] },
+              ioPriority: { class: 'IOPRIO_CLASS_IDLE', priority: 7 },
             },
             linux: {
+              personality: { domain: 'LINUX32' },
               namespaces: [
                 { type: 'pid' },
                 { type: 'network' },
@@ -126,6 +129,11 @@ describe('what the agent is told', () => {
       ),
     );
     expect(message.process).toMatchObject({ user: { uid: 1, umask: 0o27 }, noNewPrivileges: true, oomScoreAdj: -5 });
+    expect(message.process).toMatchObject({
+      scheduler: { policy: 2, flags: 1n, nice: 0, priority: 3, runtimeNs: 0n },
+      ioPriority: { ioClass: 3, level: 7 },
+      personality: 8,
+    });
     expect(message.process?.rlimits).toEqual([{ type: 'RLIMIT_NOFILE', soft: 1024n, hard: 2n ** 64n - 1n }]);
     expect(message.namespaces).toEqual(['pid', 'mount']);
     expect(message.resources).toMatchObject({ memoryLimit: 2n ** 53n, pidsLimit: 0n, cpuShares: undefined });
