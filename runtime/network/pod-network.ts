@@ -2,6 +2,7 @@
  * The network of a pod: what a CNI plugin made in a namespace of the host, carried into the machine, and followed as long
  * as the machine lives. The keeper does what takes the kernel; this file says what, in which order, and what is undone.
  */
+import { setTimeout } from 'node:timers/promises';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import type { Scope } from '../../agent/protocol/scope.ts';
 import type { Keeper } from '../helper-client/keeper.ts';
@@ -12,6 +13,8 @@ import { LoopbackForwarder } from './loopback.ts';
 import { guestConfig, type PodInterface, type PodPlan, planPod } from './pod-plan.ts';
 
 const CALL = { timeoutMs: 10_000 };
+/** Before each attempt to carry a change: what a guest refuses for a moment it takes a little later. */
+const ATTEMPT_DELAYS_MS = [0, 1_000, 3_000];
 
 /** What it is opened with. */
 export interface PodNetworkParts {
@@ -87,17 +90,26 @@ export class PodNetwork {
     await this.#loopback?.close();
   }
 
-  /** Never rejects: a change that cannot be carried out is said, and the next one is tried. */
+  /** Never rejects. What still fails after the last attempt waits for the next change. */
   async #follow(guest: NetworkGuest): Promise<void> {
-    const { keeper, log } = this.#parts;
     while (await this.#changed()) {
-      try {
-        await this.#apply(planPod(await keeper.call.readNetwork({}, CALL)), guest);
-      } catch (error) {
-        if (this.#closing) return;
-        const { message } = TskataError.from(error);
-        log.warn('a change of the network was not carried into the guest', { error: message });
+      for (const delayMs of ATTEMPT_DELAYS_MS) {
+        if (delayMs > 0) await setTimeout(delayMs, undefined, { ref: false });
+        if (this.#closing || (await this.#carriesChange(guest))) break;
       }
+    }
+  }
+
+  /** Brings the guest to what is in the namespace now. A failure is said. */
+  async #carriesChange(guest: NetworkGuest): Promise<boolean> {
+    const { keeper, log } = this.#parts;
+    try {
+      await this.#apply(planPod(await keeper.call.readNetwork({}, CALL)), guest);
+      return true;
+    } catch (error) {
+      const { message } = TskataError.from(error);
+      if (!this.#closing) log.warn('a change of the network was not carried into the guest', { error: message });
+      return false;
     }
   }
 
