@@ -7,6 +7,7 @@ export default defineConfig({
     include: ['test/**/*.test.ts'],
     // They run inside the KVM host, with settings of their own: npm run test:kvm.
     exclude: ['test/kvm/guest/**'],
+    setupFiles: ['test/helpers/left-behind.ts'],
     pool: 'forks',
     maxWorkers: 2,
     testTimeout: 60_000,
