@@ -76,13 +76,18 @@ export class Hotplug {
     if (held === undefined) throw new TskataError(Code.NotFound, `detach disk: slot ${slot} is empty`);
     const parts = disk(this.#machine.layout, diskPart(held.config, this.#machine.config.vcpus, held.hostDevice));
     try {
-      await this.#unplug(diskId(slot));
-      await this.#undo(parts.filter((part) => part.kind !== 'device'));
-      await this.#removeDescriptor(slot);
+      await this.#unplug(diskId(slot), async () => {
+        await this.#undo(parts.filter((part) => part.kind !== 'device'));
+        await this.#removeDescriptor(slot);
+        this.#disks.delete(slot);
+      });
     } catch (error) {
       throw wrap(`detach disk from slot ${slot}`, error);
     }
-    this.#disks.delete(slot);
+  }
+
+  hasDisk(slot: number): boolean {
+    return this.#disks.has(slot);
   }
 
   async attachShare(config: ShareConfig): Promise<void> {
@@ -123,12 +128,13 @@ export class Hotplug {
     const [index] = [...this.#nics].find(([, held]) => held === mac) ?? [];
     if (index === undefined) throw new TskataError(Code.NotFound, `detach network card ${mac}: there is none`);
     try {
-      await this.#unplug(nicId(index));
-      await this.#removeNetdev(index);
+      await this.#unplug(nicId(index), async () => {
+        await this.#removeNetdev(index);
+        this.#nics.delete(index);
+      });
     } catch (error) {
       throw wrap(`detach network card ${mac}`, error);
     }
-    this.#nics.delete(index);
   }
 
   /** Takes an event of the monitor. */
@@ -179,26 +185,33 @@ export class Hotplug {
     await this.#machine.qmp.execute('netdev_del', { id: netdevId(index) });
   }
 
-  async #unplug(device: string): Promise<void> {
-    const gone = this.#whenGone(device);
-    // Without the command nobody waits for its effect.
-    gone.catch(() => undefined);
-    await this.#machine.qmp.execute('device_del', { id: device });
-    await gone;
-  }
-
-  #whenGone(device: string): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const cancel = this.#machine.clock.timer(UNPLUG_TIMEOUT_MS, () => {
-        this.#leaving.delete(device);
-        reject(new Error(`the guest did not let go of it within ${UNPLUG_TIMEOUT_MS} ms`));
-      });
-      this.#leaving.set(device, () => {
-        cancel();
-        this.#leaving.delete(device);
-        resolve();
-      });
+  /**
+   * Takes a device out, and then, by `finish`, what is behind it. Rejects when the guest has not let go of the device in
+   * time; whenever it does, `finish` follows.
+   */
+  async #unplug(device: string, finish: () => Promise<void>): Promise<void> {
+    if (this.#leaving.has(device)) throw new Error('the guest has been asked before, and has not let go of it yet');
+    const gone = Promise.withResolvers<void>();
+    // Without the command, and after the deadline, nobody waits for it.
+    gone.promise.catch(() => undefined);
+    this.#leaving.set(device, () => {
+      this.#leaving.delete(device);
+      void finish().then(gone.resolve, gone.reject);
     });
+    try {
+      await this.#machine.qmp.execute('device_del', { id: device });
+    } catch (error) {
+      this.#leaving.delete(device);
+      throw error;
+    }
+    const cancel = this.#machine.clock.timer(UNPLUG_TIMEOUT_MS, () => {
+      gone.reject(new Error(`the guest did not let go of it within ${UNPLUG_TIMEOUT_MS} ms`));
+    });
+    try {
+      await gone.promise;
+    } finally {
+      cancel();
+    }
   }
 }
 

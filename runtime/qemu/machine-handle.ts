@@ -92,6 +92,10 @@ export class Machine implements Vm {
     await this.#hotplug.detachDisk(slot);
   }
 
+  hasDisk(slot: number): boolean {
+    return this.#hotplug.hasDisk(slot);
+  }
+
   async attachShare(share: ShareConfig): Promise<void> {
     this.#assertAlive('attach share');
     await this.#hotplug.attachShare(share);

@@ -61,7 +61,7 @@ export class SandboxMachine {
   #status: SandboxStatus = { name: 'empty' };
   #network: OpenNetwork = noNetwork;
   #size: MachineSize | undefined;
-  #slots = new DiskSlots();
+  #slots = this.#newSlots();
   #share: ShareTree;
   #shareAttached: Promise<void> | undefined;
   /** Settles when `onEnded` has been carried out for the last machine. */
@@ -200,11 +200,15 @@ export class SandboxMachine {
     }
   }
 
+  #newSlots(): DiskSlots {
+    return new DiskSlots((slot) => this.#status.name === 'running' && this.#status.machine.vm.hasDisk(slot));
+  }
+
   /** What the next machine has is made anew: the mounts of the share went with the keeper of the last one. */
   #reset(): void {
     this.#status = { name: 'empty' };
     this.#shareAttached = undefined;
-    this.#slots = new DiskSlots();
+    this.#slots = this.#newSlots();
     this.#share = new ShareTree(this.#config.shareRoot, this.#parts.hostMounts);
   }
 }

@@ -70,7 +70,10 @@ export interface Vm {
   diskPath(slot: number): string;
   /** Hot-plugs a disk into a free slot. */
   attachDisk(disk: DiskConfig): Promise<void>;
+  /** Throws when the guest has not let go of it by a deadline; the slot is empty when it has. */
   detachDisk(slot: number): Promise<void>;
+  /** Whether a disk is in that slot. */
+  hasDisk(slot: number): boolean;
   /** Hot-plugs a share. */
   attachShare(share: ShareConfig): Promise<void>;
   /** Hot-plugs a network card with a tap. */

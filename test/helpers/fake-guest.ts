@@ -249,12 +249,16 @@ export class FakeVm implements Vm {
   readonly attachedShares: ShareConfig[] = [];
   /** Hardware addresses. */
   readonly nics: Set<string>;
+  /** The guest does not let go of disks. */
+  holdsDisks = false;
   stops = 0;
+  readonly #slots: Set<number>;
   readonly #end = Promise.withResolvers<VmEnd>();
 
   constructor(config: VmConfig, guest: FakeGuest) {
     this.config = config;
     this.guest = guest;
+    this.#slots = new Set(config.disks.map(({ slot }) => slot));
     this.nics = new Set(config.nics.map(({ mac }) => mac));
     this.control = guest.peer.control.connect();
     this.bytes = guest.peer.bytes.connect();
@@ -276,10 +280,16 @@ export class FakeVm implements Vm {
   }
   attachDisk(disk: DiskConfig): Promise<void> {
     this.attachedDisks.push(disk);
+    this.#slots.add(disk.slot);
     return Promise.resolve();
   }
-  detachDisk(): Promise<void> {
+  detachDisk(slot: number): Promise<void> {
+    if (this.holdsDisks) return Promise.reject(new Error('the guest did not let go of it'));
+    this.#slots.delete(slot);
     return Promise.resolve();
+  }
+  hasDisk(slot: number): boolean {
+    return this.#slots.has(slot);
   }
   attachShare(share: ShareConfig): Promise<void> {
     this.attachedShares.push(share);

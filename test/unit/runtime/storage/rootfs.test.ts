@@ -70,13 +70,20 @@ describe('disks', () => {
   });
 
   test('slots: layers in order, the writable disk in its own, none beyond nine', () => {
-    const slots = new DiskSlots();
+    const stuck = new Set<number>();
+    const slots = new DiskSlots((slot) => stuck.has(slot));
     const take = (path: string, readOnly: boolean) => slots.take({ path, readOnly, ephemeral: !readOnly });
     expect(take('/s', false)).toEqual({ slot: 8, path: '/s', readOnly: false, ephemeral: true });
     for (let slot = 0; slot < 8; slot++) expect(take(`/${slot}`, true).slot).toBe(slot);
     expect(() => take('/more', true)).toThrow('/more - all 9 disk slots are taken');
     slots.release(3);
     expect(take('/again', true).slot).toBe(3);
+    // The machine still has the disk: the slot is free when it is gone, and not before.
+    slots.release(3);
+    stuck.add(3);
+    expect(() => take('/early', true)).toThrow('/early - all 9 disk slots are taken');
+    stuck.clear();
+    expect(take('/late', true).slot).toBe(3);
   });
 });
 
