@@ -2,11 +2,9 @@
  * The caller's side of a running process: its output, its input, its terminal, its signals, until it ends. The same for
  * `run` and `exec`.
  */
-import { readlinkSync } from 'node:fs';
 import { constants } from 'node:os';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import { EXIT_RUNTIME } from './exit.ts';
-import { makeOutputRaw } from './native.ts';
 import type { Stdio } from './stdio.ts';
 import type { Task } from './task.ts';
 import { lendTerminal, terminalSize } from './terminal.ts';
@@ -47,7 +45,7 @@ export interface Attachment {
 /** Runs `start`, then stays until the process has ended and its output is out. Returns the exit status. */
 export async function attachAndStart(attachment: Attachment): Promise<number> {
   const { task, execId, stdio, terminal, interactive } = attachment;
-  const undo: (() => void)[] = [];
+  const undo: (() => void | Promise<void>)[] = [];
   try {
     undo.push(forwardSignals(task, execId, terminal));
     const ended = task.wait(execId);
@@ -58,15 +56,14 @@ export async function attachAndStart(attachment: Attachment): Promise<number> {
     if (terminal) undo.push(followSize(task, execId));
     if (interactive) {
       // Without input the terminal's keys keep their meaning: Ctrl-C is a signal to us, which is forwarded.
-      if (terminal) undo.push(lendTerminal(process.stdin));
-      if (terminal && process.stdin.isTTY) await makeOutputRaw(attachment.programs, readlinkSync('/proc/self/fd/0'));
+      if (terminal && process.stdin.isTTY) undo.push(await lendTerminal(attachment.programs));
       stdio.copyInput(process.stdin, () => void task.closeStdin(execId).catch(ignoreEnded));
     }
     const status = await Promise.race([ended.then((exit) => exit.status), endUnread(stdio, task, execId)]);
     await Promise.race([stdio.drained(), deadline(DRAIN_DEADLINE_MS)]);
     return status;
   } finally {
-    for (const step of undo.toReversed()) step();
+    for (const step of undo.toReversed()) await step();
     process.stdin.unref?.();
   }
 }

@@ -14,8 +14,3 @@ export async function collectGarbage(programs: string, runRoot: string): Promise
   const { stdout } = await run(join(programs, 'tskata-helper'), ['gc', runRoot], { timeoutMs: DEADLINE_MS });
   return stdout.split('\n').filter((line) => line !== '');
 }
-
-/** Lets bytes reach a terminal unchanged until its mode is set back; Node's raw mode turns LF into CR LF. */
-export async function makeOutputRaw(programs: string, terminal: string): Promise<void> {
-  await run(join(programs, 'tskata-helper'), ['raw-output', terminal], { timeoutMs: DEADLINE_MS });
-}

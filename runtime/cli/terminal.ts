@@ -1,8 +1,16 @@
 /**
- * The caller's terminal while it is lent to a container: raw mode, resize, and its return to what it was whatever
- * happens. It knows nothing of where the bytes go.
+ * The caller's terminal while it is lent to a container: raw mode, size, and its return to what it was whatever happens.
+ * It knows nothing of where the bytes go.
  */
-import type { ReadStream, WriteStream } from 'node:tty';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
+import type { WriteStream } from 'node:tty';
+import { Code, TskataError } from '../../agent/protocol/errors.ts';
+
+/** Descriptor of the helper's by which it knows that we live. */
+const LINK = 3;
 
 export interface TerminalSize {
   readonly rows: number;
@@ -16,17 +24,28 @@ export function terminalSize(stream: Partial<Pick<WriteStream, 'rows' | 'columns
   return { rows: stream.rows ?? FALLBACK.rows, columns: stream.columns ?? FALLBACK.columns };
 }
 
-/** Switches the terminal to raw mode; the result switches it back, once, and also runs when the process exits. */
-export function lendTerminal(input: ReadStream): () => void {
-  if (!input.isTTY) return () => undefined;
-  let lent = true;
-  const giveBack = (): void => {
-    if (!lent) return;
-    lent = false;
-    process.off('exit', giveBack);
-    input.setRawMode(false);
+/**
+ * Makes the terminal on standard input raw; the result gives it back. A process of the helper's holds it meanwhile, in a
+ * session of its own, so that it comes back also when this process is killed.
+ */
+export async function lendTerminal(programs: string): Promise<() => Promise<void>> {
+  const holder = spawn(join(programs, 'tskata-helper'), ['lend-terminal'], {
+    stdio: ['inherit', 'ignore', 'pipe', 'pipe'],
+    detached: true,
+  });
+  const link = holder.stdio[LINK] as Duplex;
+  const ended = new Promise<void>((resolve) => {
+    holder.once('close', () => resolve());
+    holder.once('error', () => resolve());
+  });
+  let words = '';
+  holder.stderr?.on('data', (bytes: Buffer) => {
+    words += bytes.toString();
+  });
+  const lent = await Promise.race([once(link, 'data').then(() => true), ended.then(() => false)]);
+  if (!lent) throw new TskataError(Code.Internal, `make the terminal raw: ${words.trim() || 'the helper ended'}`);
+  return async () => {
+    link.destroy();
+    await ended;
   };
-  input.setRawMode(true);
-  process.on('exit', giveBack);
-  return giveBack;
 }

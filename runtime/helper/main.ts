@@ -11,7 +11,7 @@ import { execCli } from './exec-cli.ts';
 import { makeFifos } from './fifo.ts';
 import { collectGarbage } from './gc.ts';
 import { runLauncher } from './launcher.ts';
-import { makeOutputRaw } from './raw-output.ts';
+import { lendTerminal } from './lend-terminal.ts';
 import { releaseNetwork } from './release-network.ts';
 import { startSandbox } from './sandbox.ts';
 import { relayVsock } from './vsock-relay.ts';
@@ -56,8 +56,8 @@ function runMode(mode: string | undefined, args: readonly string[]): void {
     case 'fifo':
       makeFifos(sys, args);
       return;
-    case 'raw-output':
-      makeOutputRaw(sys, args[0] ?? '');
+    case 'lend-terminal':
+      lendTerminal(sys);
       return;
     case 'vsock-relay':
       relayVsock(sys, loop, Number(args[0]));

@@ -102,6 +102,22 @@ describe('a terminal', () => {
     await ended;
   });
 
+  it.each(['run', 'exec'])('comes back when %s is killed', async (verb) => {
+    if (verb === 'exec') await tskata.ok('run', '-d', '--name', 'lasts', 'busybox', 'sleep', '1000');
+    const line = verb === 'run' ? '$TSKATA run --name lasts -it busybox sh' : '$TSKATA exec -it lasts sh';
+    child = tskata.startInTerminal(`${line}; sleep 0.5${THEN}`);
+    const ended = ending(child);
+    const output = watchOutput(child);
+    await output.until(/# /);
+    const { pid } = commandOf(verb) as { pid: number };
+    process.kill(pid, 'SIGKILL');
+    await output.until(RESTORED);
+    await ended;
+    // The container is not the command: it goes on.
+    await tskata.ok('rm', '-f', 'lasts');
+    await eventually(() => tskata.leaks().length === 0, 20_000, 'nothing is left');
+  });
+
   it('takes what runs in it along when it is closed', async () => {
     child = tskata.startInTerminal('$TSKATA run --rm -it busybox sh');
     await watchOutput(child).until(/# /);
