@@ -11,7 +11,7 @@ import type { SpawnPlan, Step } from '../../agent/sys/plan.ts';
 import { rlimit } from '../../agent/sys/structs.ts';
 import { SYS } from '../../agent/sys/syscalls.ts';
 import { credentialSteps } from './credentials.ts';
-import { call, type JailedProgram, type JailSpec, SLOT_NETWORK, slot } from './jail.ts';
+import { call, type JailedProgram, type JailSpec, OWN_PROGRAM, SLOT_NETWORK, slot } from './jail.ts';
 import { rootSteps } from './jail-root.ts';
 
 /** The smallest limit of open files that leaves room for the descriptors' detour. */
@@ -72,7 +72,7 @@ function limitSteps(jail: JailSpec): Step[] {
 }
 
 /** The plan of our own program in mode `copy-sparse`: not confined, but it ends with the helper. */
-export function buildCopyPlan(own: string, source: string, target: string, devNull: number): SpawnPlan {
+export function buildCopyPlan(source: string, target: string, devNull: number): SpawnPlan {
   return {
     cloneFlags: 0,
     slots: { 0: devNull, 1: 2, 2: 2 },
@@ -82,11 +82,11 @@ export function buildCopyPlan(own: string, source: string, target: string, devNu
       { op: 'stdio', fds: [slot(0), slot(1), slot(2)], label: 'set stdio' },
       {
         op: 'exec',
-        path: own,
+        path: OWN_PROGRAM,
         argv: ['tskata-helper', 'copy-sparse', source, target],
         env: [],
         searchPath: [],
-        label: `execute ${own}`,
+        label: 'execute the helper',
       },
     ],
   };

@@ -3,6 +3,9 @@
  */
 import type { Operand, SlotRef, Step } from '../../agent/sys/plan.ts';
 
+/** This program, also where an upgrade has put another in its place: what lives goes on with what it began with. */
+export const OWN_PROGRAM = '/proc/self/exe';
+
 /** A file, directory or device of the host that is visible in the jail. */
 export interface JailBind {
   readonly source: string;

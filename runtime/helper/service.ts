@@ -4,7 +4,7 @@
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import type { GroupLimits, Helper, SpawnRequest } from '../../agent/protocol/generated/helper.ts';
 import type { Handlers } from '../../agent/protocol/service.ts';
-import { close, open, readlink } from '../../agent/sys/calls.ts';
+import { close, open } from '../../agent/sys/calls.ts';
 import { O } from '../../agent/sys/linux.ts';
 import type { Loop, Sys } from '../../agent/sys/sys.ts';
 import { createEgressCgroup, type EgressCgroup, egressPath, removeCgroup } from './cgroup.ts';
@@ -90,7 +90,7 @@ export class SandboxService {
       },
       startStandIn: async ({ name, title, networkPath }) => {
         requireProcessName(name);
-        const plan = buildStandInPlan(this.own(), title, this.network.ensure(networkPath), this.devNull);
+        const plan = buildStandInPlan(title, this.network.ensure(networkPath), this.devNull);
         return { pid: await this.processes.start(name, plan) };
       },
       addDescriptor: async ({ fdset, file }) => {
@@ -278,7 +278,7 @@ export class SandboxService {
   private async copySparse(source: string, target: string): Promise<void> {
     this.copies += 1;
     const name = `copy-${this.copies}`;
-    await this.processes.start(name, buildCopyPlan(this.own(), source, target, this.devNull));
+    await this.processes.start(name, buildCopyPlan(source, target, this.devNull));
     const status = await this.processes.wait(name);
     if (status !== 0) {
       throw new TskataError(
@@ -286,11 +286,6 @@ export class SandboxService {
         `copy ${source} to ${target}: failed with status ${status} - see the helper's log`,
       );
     }
-  }
-
-  /** Path of this program. */
-  private own(): string {
-    return readlink(this.sys, '/proc/self/exe');
   }
 }
 

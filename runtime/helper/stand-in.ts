@@ -6,13 +6,13 @@
 import { CLONE, PR, SIG } from '../../agent/sys/linux.ts';
 import type { SpawnPlan } from '../../agent/sys/plan.ts';
 import { SYS } from '../../agent/sys/syscalls.ts';
-import { call, SLOT_NETWORK, slot } from './jail.ts';
+import { call, OWN_PROGRAM, SLOT_NETWORK, slot } from './jail.ts';
 
 /** The native program looks for this name before it starts the engine. */
 const STAND_IN_NAME = 'tskata-stand-in';
 
-/** `own`: path of our program; `title`: what the process list shows; `network`, `devNull`: descriptors of ours. */
-export function buildStandInPlan(own: string, title: string, network: number, devNull: number): SpawnPlan {
+/** `title`: what the process list shows; `network`, `devNull`: descriptors of ours. */
+export function buildStandInPlan(title: string, network: number, devNull: number): SpawnPlan {
   return {
     cloneFlags: 0,
     slots: { 0: devNull, [SLOT_NETWORK]: network },
@@ -22,7 +22,14 @@ export function buildStandInPlan(own: string, title: string, network: number, de
       call('set the parent-death signal', SYS.prctl, [PR.SET_PDEATHSIG, SIG.KILL, 0, 0, 0]),
       { op: 'sync', name: 'ready', label: 'meet the helper' },
       { op: 'stdio', fds: [slot(0), slot(0), slot(0)], label: 'set stdio' },
-      { op: 'exec', path: own, argv: [STAND_IN_NAME, title], env: [], searchPath: [], label: `execute ${own}` },
+      {
+        op: 'exec',
+        path: OWN_PROGRAM,
+        argv: [STAND_IN_NAME, title],
+        env: [],
+        searchPath: [],
+        label: 'execute the helper',
+      },
     ],
   };
 }

@@ -5,11 +5,14 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
+  copyFileSync,
   existsSync,
   mkdirSync,
   readdirSync,
   readFileSync,
   readlinkSync,
+  renameSync,
+  statSync,
   symlinkSync,
   truncateSync,
   writeFileSync,
@@ -353,4 +356,14 @@ test('a stand-in only exists: in the sandbox network, without files, memory or s
   expect((await startStandIn(one, 'stand-in-1', 'my-container', '')).pid).not.toBe(standIn.pid);
   process.kill(one.pid, 'SIGKILL');
   expect(await gone([other.pid], 2_000)).toBeLessThan(1_000);
+});
+
+test('an upgrade that replaces its program does not disturb it: it goes on with what it began with', async () => {
+  const one = await keeper();
+  await one.call.openNetwork({ path: '' }, { timeoutMs: 5_000 });
+  const program = statSync(build.helper).ino;
+  copyFileSync(build.helper, `${build.helper}.new`);
+  renameSync(`${build.helper}.new`, build.helper);
+  const standIn = await startStandIn(one, 'stand-in-1', 'my-container', '');
+  expect(statSync(`/proc/${standIn.pid}/exe`).ino).toBe(program);
 });

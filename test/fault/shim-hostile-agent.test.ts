@@ -7,10 +7,10 @@ import { once } from 'node:events';
 import { constants, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { build } from 'esbuild';
-import { afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { Agent, type CreateContainerRequest } from '../../agent/protocol/generated/agent.ts';
 import { MAX_TTRPC_MESSAGE_BYTES, PROTOCOL_VERSION } from '../../agent/protocol/limits.ts';
 import { type AgentServer, serveAgent } from '../../agent/protocol/serve.ts';
@@ -57,8 +57,9 @@ beforeAll(async () => {
     banner: { js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);" },
   });
   writeFileSync(join(root, 'package.json'), '{"type":"module"}');
-  return () => rmSync(root, { recursive: true, force: true });
 });
+
+afterAll(() => rmSync(dirname(program), { recursive: true, force: true }));
 
 beforeEach(async () => {
   directory = mkdtempSync(join(tmpdir(), 'tskata-hostile-'));

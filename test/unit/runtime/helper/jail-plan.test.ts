@@ -104,8 +104,8 @@ test.each([
   ['qemu-sandbox-network', buildJailPlan(program({ descriptors: [] }), { ...QEMU, network: 17 }, '/run/tskata/.jail')],
   ['virtiofsd', buildJailPlan(program({ executable: '/usr/lib/virtiofsd' }), VIRTIOFSD, '/run/tskata/.jail')],
   ['usernet', buildJailPlan(program({ executable: '/opt/usernet', cgroupFd: 20 }), USERNET, '/run/tskata/.jail')],
-  ['stand-in', buildStandInPlan('/opt/tskata-helper', 'c1', 11, 9)],
-  ['copy', buildCopyPlan('/opt/tskata-helper', '/from', '/to', 9)],
+  ['stand-in', buildStandInPlan('c1', 11, 9)],
+  ['copy', buildCopyPlan('/from', '/to', 9)],
   ['shim', shimPlan('/opt/lib', ['PATH=/bin'], [5, 6, 6, 7, 8])],
 ])('plan of %s', async (name, plan) => {
   await expect(text(plan)).toMatchFileSnapshot(`../../../golden/helper/${name}.plan`);
