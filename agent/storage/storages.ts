@@ -55,6 +55,8 @@ export interface MadeStorage extends StorageLocation {
 interface Share {
   users: number;
   readonly mounted: Promise<void>;
+  /** Set once nobody uses it: settles when it is out of the way. */
+  unmounted?: Promise<void>;
 }
 
 /** The storages of one sandbox. */
@@ -189,6 +191,11 @@ export class Storages {
     const subpath = checkRelative(`${field}.subpath`, share.subpath);
     const path = `${SHARES}/${tag}`;
     let entry = this.shares.get(tag);
+    // Mounted now, it would be what the unmount takes away.
+    while (entry?.unmounted !== undefined) {
+      await entry.unmounted.catch(() => {});
+      entry = this.shares.get(tag);
+    }
     if (entry === undefined) {
       makeDirectory(this.tools.sys, path);
       entry = { users: 0, mounted: this.run(planShare(tag, path)) };
@@ -199,8 +206,9 @@ export class Storages {
     scope.add(async () => {
       used.users -= 1;
       if (used.users > 0) return;
-      this.shares.delete(tag);
-      await runPlan(this.tools, planUnmount([path], false), UNMOUNT_TIMEOUT_MS);
+      const unmount = runPlan(this.tools, planUnmount([path], false), UNMOUNT_TIMEOUT_MS);
+      used.unmounted = unmount.finally(() => this.shares.delete(tag));
+      await used.unmounted;
     });
     await used.mounted;
     return { id, path, subpath, readOnly: share.readOnly, writable: false };

@@ -12,6 +12,9 @@ import { eventually } from '../../helpers/tskata.ts';
 /** Whoever of the two sides says it first. */
 const DEADLINE_EXCEEDED = 4;
 const VIRTIOFSD = '/usr/lib/qemu/virtiofsd';
+/** How long a guest believes what it has been told of a share's names (cache=auto), and some more. */
+const SHARE_CACHE_MS = 1_500;
+
 let disks: TestDisks;
 let vm: AgentVm;
 let daemon: ChildProcess;
@@ -107,6 +110,27 @@ test('a share is a root', async () => {
   expect(await readFile(join(share, 'root/written'), 'utf8')).toBe('x\n');
 });
 
+test('a share is there for a container that comes while the last one that had it goes', async () => {
+  const request = (id: string) => ({
+    containerId: id,
+    // First, so that nothing delays it.
+    storages: [{ id: `${id}-all`, share: { tag: 'host', subpath: '', readOnly: true } }, ...rootStorages(id)],
+    rootfsId: `${id}-root`,
+    spec: testSpec(['cat', '/all/file'], {
+      mounts: [{ destination: '/all', type: 'bind', storageId: `${id}-all`, options: ['rbind'] }],
+    }),
+  });
+  await vm.call.createContainer(request('go0'), { timeoutMs: 30_000 });
+  for (let round = 1; round <= 8; round += 1) {
+    const leaving = vm.call.deleteContainer({ containerId: `go${round - 1}` });
+    await new Promise((resolve) => setTimeout(resolve, 4 * round));
+    await Promise.all([leaving, vm.call.createContainer(request(`go${round}`), { timeoutMs: 30_000 })]);
+    await vm.call.startContainer({ containerId: `go${round}` });
+    expect(await vm.call.waitProcess({ containerId: `go${round}` })).toMatchObject({ exitStatus: 0 });
+  }
+  await vm.call.deleteContainer({ containerId: 'go8' });
+});
+
 test('a share that does not answer stops nothing else', async () => {
   const spec = testSpec(['sleep', '1000']);
   await vm.call.createContainer(
@@ -118,6 +142,8 @@ test('a share that does not answer stops nothing else', async () => {
   await vm.call.createContainer({ containerId: 'bad', storages, rootfsId: 'hang', spec }, { timeoutMs: 30_000 });
   await vm.call.startContainer({ containerId: 'bad' });
   daemon.kill('SIGSTOP');
+  // Until then the guest may go by what it knows of the share.
+  await new Promise((resolve) => setTimeout(resolve, SHARE_CACHE_MS));
   // Calls that need the dead share, and must not be waited for.
   const stuck = vm.call.execProcess(
     { containerId: 'bad', execId: 'e', process: testProcess(['ls', '/home']) },

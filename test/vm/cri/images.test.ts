@@ -83,8 +83,12 @@ describe.each(HANDLERS)('on %s', (handler) => {
     see('python stops', await server.exit());
   });
 
+  /** The size comes beside the input, and may come after it. */
+  const SIZED =
+    'read word; while [ "$(stty size)" = "0 0" ]; do sleep 0.1; done; stty size; tty; echo got $word; exit 6';
+
   test("kubectl's streams reach them: a terminal, an attached input, a forwarded port", async () => {
-    const typed = await redis.type('hello\n', 'sh', '-c', 'read word; stty size; tty; echo got $word; exit 6');
+    const typed = await redis.type('hello\n', 'sh', '-c', SIZED);
     see('terminal', `${typed.status} ${typed.stdout}`);
     const reader = await start('python3', { stdin: true, stdinOnce: true, args: ['-c', 'print(input()[::-1])'] });
     const attached = await reader.attach('olleh\n');
