@@ -10,12 +10,13 @@ import type { GuestFile, Resources } from '../protocol/generated/agent.ts';
 import { Scope } from '../protocol/scope.ts';
 import { makeCopyUps } from '../storage/copy-up.ts';
 import { close, open, writeFile } from '../sys/calls.ts';
+import { idMapText } from '../sys/id-maps.ts';
 import { CLONE, O, SIG } from '../sys/linux.ts';
 import { Cgroup } from './cgroup/cgroup.ts';
 import { DeviceGuard } from './cgroup/device-guard.ts';
 import { parseFlatKeyed } from './cgroup/stats.ts';
 import type { ContainerTools } from './container-tools.ts';
-import { guestId, mapText } from './ids.ts';
+import { guestId } from './ids.ts';
 import type { SyncHandler } from './launch.ts';
 import type { Filter } from './plan/identity.ts';
 import { CREATED_SYNC, MAP_SYNC, planInit } from './plan/init.ts';
@@ -303,7 +304,7 @@ export class Container {
   }
 
   private writeMaps(pid: number): void {
-    writeFile(this.tools.sys, `/proc/${pid}/uid_map`, mapText(this.spec.uidMappings));
-    writeFile(this.tools.sys, `/proc/${pid}/gid_map`, mapText(this.spec.gidMappings));
+    writeFile(this.tools.sys, `/proc/${pid}/uid_map`, idMapText(this.spec.uidMappings));
+    writeFile(this.tools.sys, `/proc/${pid}/gid_map`, idMapText(this.spec.gidMappings));
   }
 }

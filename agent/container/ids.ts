@@ -9,8 +9,3 @@ export function guestId(mappings: readonly IdMapping[], id: number): number | un
   }
   return undefined;
 }
-
-/** Text of /proc/PID/uid_map. */
-export function mapText(mappings: readonly IdMapping[]): string {
-  return mappings.map(({ containerId, hostId, size }) => `${containerId} ${hostId} ${size}\n`).join('');
-}

@@ -2,10 +2,11 @@
  * Owns a user namespace that exists only as a descriptor: the form in which the kernel takes the id mapping of a mount.
  */
 
-import { guestId, mapText } from '../container/ids.ts';
+import { guestId } from '../container/ids.ts';
 import { type LaunchTools, runPlan } from '../container/launch.ts';
 import type { ContainerSpec } from '../container/spec.ts';
 import { open, writeFile } from '../sys/calls.ts';
+import { idMapText } from '../sys/id-maps.ts';
 import { CLONE, O } from '../sys/linux.ts';
 import type { SpawnPlan } from '../sys/plan.ts';
 
@@ -40,8 +41,8 @@ export async function openIdMap(
 ): Promise<IdMap> {
   let fd = -1;
   const map = (child: { readonly pid: number }): void => {
-    writeFile(tools.sys, `/proc/${child.pid}/uid_map`, mapText(uidMappings));
-    writeFile(tools.sys, `/proc/${child.pid}/gid_map`, mapText(gidMappings));
+    writeFile(tools.sys, `/proc/${child.pid}/uid_map`, idMapText(uidMappings));
+    writeFile(tools.sys, `/proc/${child.pid}/gid_map`, idMapText(gidMappings));
     fd = open(tools.sys, `/proc/${child.pid}/ns/user`, O.RDONLY);
   };
   await runPlan(tools, planUserNamespace(), TIMEOUT_MS, new Map([[MAP_SYNC, map]]));

@@ -7,7 +7,8 @@
  */
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import { close, openat2, stat } from '../../agent/sys/calls.ts';
-import { check } from '../../agent/sys/errors.ts';
+import { E } from '../../agent/sys/errno.ts';
+import { check, isErrno } from '../../agent/sys/errors.ts';
 import { AT, CLONE, MNT, MOUNT_ATTR, MS, O, OPEN_TREE, RESOLVE, S, UMOUNT } from '../../agent/sys/linux.ts';
 import { mountSetattr, moveMount, openTree, umount } from '../../agent/sys/mounts.ts';
 import { setns } from '../../agent/sys/processes.ts';
@@ -16,6 +17,7 @@ import type { Sys } from '../../agent/sys/sys.ts';
 import { SYS } from '../../agent/sys/syscalls.ts';
 import { type ParsedOptions, parseMountOptions } from './host-mount-options.ts';
 import { overlayData, withIndex } from './overlay-data.ts';
+import { type IdMaps, openUserNamespace } from './user-namespace.ts';
 
 /** Descriptors of two mount namespaces. */
 export interface MountNamespaces {
@@ -36,6 +38,8 @@ export interface HostMount {
   /** st_dev and inode number that a bound source must have; inode 0: any. */
   readonly device: bigint;
   readonly inode: bigint;
+  /** How the owners of a bind appear; absent: as they are. */
+  readonly idMap: (IdMaps & { readonly recursive: boolean }) | undefined;
 }
 
 /** The mounts that this helper made, newest last. */
@@ -88,9 +92,25 @@ export class HostMounts {
       // A directory over itself is the root of a shared tree: later mounts below it reach the jails that have it.
       const propagation = source === target ? MS.SHARED : options.propagation;
       mountSetattr(this.#sys, tree, '', AT.EMPTY_PATH | recursive, { set, propagation });
+      if (request.idMap !== undefined) this.#mapOwners(tree, source, request.idMap);
       moveMount(this.#sys, tree, targetFd, '');
     } finally {
       close(this.#sys, tree);
+    }
+  }
+
+  /** Only what nobody sees yet can be mapped. */
+  #mapOwners(tree: number, source: string, idMap: NonNullable<HostMount['idMap']>): void {
+    const namespace = openUserNamespace(this.#sys, idMap);
+    try {
+      const flags = AT.EMPTY_PATH | (idMap.recursive ? AT.RECURSIVE : 0);
+      mountSetattr(this.#sys, tree, '', flags, { set: MOUNT_ATTR.IDMAP, usernsFd: namespace });
+    } catch (error) {
+      if (!isErrno(error, E.EINVAL)) throw error;
+      const fact = `its file system${idMap.recursive ? ', or one below it,' : ''} cannot map owners`;
+      throw new TskataError(Code.FailedPrecondition, `bind ${source} with mapped ids: ${fact}`, error);
+    } finally {
+      close(this.#sys, namespace);
     }
   }
 

@@ -280,7 +280,7 @@ export class Sandbox {
     const sources = inspectSources(paths);
     const readOnly = spec.root?.readonly ?? false;
     const rootfs = planRootfs({ mounts: request.rootfs, sources, bundleRoot, readOnly, idPrefix });
-    const mounts = planMounts(spec.mounts ?? [], idPrefix, sources);
+    const mounts = planMounts(spec.mounts ?? [], idPrefix, sources, spec.linux ?? {});
     const volumes = mounts.flatMap((mount) => mount.storage ?? []);
     const options = readOptions(spec.annotations ?? {}, this.#config.annotations);
     const network = networkOf(spec, options, this.#config.annotations.caller);

@@ -7,6 +7,7 @@ import { isAbsolute, normalize } from 'node:path';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import type { SpecMount } from '../oci/spec.ts';
 import type { HostSource, HostSources, SourcePath } from './host-source.ts';
+import { type ContainerMappings, ID_MAP_OPTIONS, idMapOf, type MountIdMap } from './id-map.ts';
 import { emptyDirOf, isEmptyDir, memoryVolume } from './memory-volume.ts';
 import { checkMountOptions } from './mount-options.ts';
 import type { PlannedMount } from './plan.ts';
@@ -36,22 +37,37 @@ export function mountSources(mounts: readonly SpecMount[]): SourcePath[] {
   });
 }
 
-/** Plans `mounts` of a configuration, in their order. Throws InvalidArgument with the JSON path. */
-export function planMounts(mounts: readonly SpecMount[], idPrefix: string, sources: HostSources): PlannedMount[] {
-  return mounts.map((mount, index) => planMount(mount, `mounts[${index}]`, `${idPrefix}vol${index}`, sources));
+/** Plans `mounts` of a configuration, in their order; `container` has the mappings of its user namespace. Throws InvalidArgument with the JSON path. */
+export function planMounts(
+  mounts: readonly SpecMount[],
+  idPrefix: string,
+  sources: HostSources,
+  container: ContainerMappings = {},
+): PlannedMount[] {
+  return mounts.map((mount, index) => {
+    const where = `mounts[${index}]`;
+    const idMap = idMapOf(mount, where, container);
+    return planMount(mount, { where, storageId: `${idPrefix}vol${index}`, sources, idMap });
+  });
 }
 
-function planMount(mount: SpecMount, where: string, storageId: string, sources: HostSources): PlannedMount {
-  const options = mount.options ?? [];
+/** What is known of a mount when it is planned. */
+interface Planning {
+  /** Its JSON path. */
+  readonly where: string;
+  readonly storageId: string;
+  readonly sources: HostSources;
+  readonly idMap: MountIdMap | undefined;
+}
+
+function planMount(mount: SpecMount, planning: Planning): PlannedMount {
+  const { where, idMap } = planning;
+  const options = (mount.options ?? []).filter((option) => !ID_MAP_OPTIONS.includes(option));
   const type = isBind(mount) ? 'bind' : (mount.type ?? '');
   if (type !== 'bind' && (!GUEST_TYPES.has(type) || REFUSED_GUEST_TYPES.has(type))) {
     throw new TskataError(Code.InvalidArgument, `${where}.type: file system '${type}' is not available in the guest`);
   }
-  const mapped = options.find((option) => /^r?idmap(=|$)/.test(option));
-  if (mapped !== undefined || (mount.uidMappings ?? []).length > 0 || (mount.gidMappings ?? []).length > 0) {
-    const field = mapped === undefined ? 'uidMappings' : 'options';
-    throw new TskataError(Code.Unimplemented, `${where}.${field}: id-mapped mounts are not available`);
-  }
+  if (idMap !== undefined && type !== 'bind') refuseMapped(where, `a new ${type} has the owners that it is given`);
   const planned: PlannedMount = {
     destination: normalize(mount.destination),
     type,
@@ -59,20 +75,19 @@ function planMount(mount: SpecMount, where: string, storageId: string, sources: 
     source: type === 'bind' ? '' : type,
     options: checkMountOptions(type, options, `${where}.options`),
   };
-  return type === 'bind' ? planBind(mount, planned, where, storageId, sources) : planned;
+  return type === 'bind' ? planBind(mount, planned, planning) : planned;
 }
 
 function isBind(mount: SpecMount): boolean {
   return mount.type === 'bind' || (mount.options ?? []).some((option) => option === 'bind' || option === 'rbind');
 }
 
-function planBind(
-  mount: SpecMount,
-  planned: PlannedMount,
-  where: string,
-  id: string,
-  sources: HostSources,
-): PlannedMount {
+function refuseMapped(where: string, why: string): never {
+  throw new TskataError(Code.InvalidArgument, `${where}: its ids cannot be mapped: ${why}`);
+}
+
+function planBind(mount: SpecMount, planned: PlannedMount, planning: Planning): PlannedMount {
+  const { where, storageId: id, sources, idMap } = planning;
   const { source = '', options = [] } = mount;
   const has = (...names: readonly string[]): boolean => names.some((name) => options.includes(name));
   if (has('shared', 'rshared')) {
@@ -87,7 +102,10 @@ function planBind(
   const kept = KEPT_OPTIONS.filter((option) => found.mount.options.includes(option));
   const bind = { ...planned, options: [...kept, ...planned.options] };
   const memory = memoryVolume(source, planned.destination, sources);
-  if (memory !== undefined) return { ...bind, storage: memory.storage, storagePath: memory.subpath };
+  if (memory !== undefined) {
+    if (idMap !== undefined) refuseMapped(where, "a volume in memory is the guest's own");
+    return { ...bind, storage: memory.storage, storagePath: memory.subpath };
+  }
   const share = {
     kind: 'bind',
     source,
@@ -97,6 +115,7 @@ function planBind(
     readOnly: has('ro', 'rro') && !isEmptyDir(source),
     recursive: !has('bind') || has('rbind'),
     followsHost: has('rslave', 'slave'),
+    ...(idMap === undefined ? {} : { idMap }),
   } as const;
   return { ...bind, storage: { kind: 'share', id, whole: false, share } };
 }

@@ -4,6 +4,7 @@
  */
 
 import type { HostSource, HostSources } from './host-source.ts';
+import type { MountIdMap } from './id-map.ts';
 
 /** A mount that the caller asks for at the container's root, in order. */
 export interface RootfsMount {
@@ -56,6 +57,8 @@ interface BindRequest {
   readonly recursive: boolean;
   /** Later mounts of the host below `source` show up too. */
   readonly followsHost: boolean;
+  /** Absent: files have the owners that they have. */
+  readonly idMap?: MountIdMap;
 }
 
 /** An overlay that the host makes. */

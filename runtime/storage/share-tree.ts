@@ -9,6 +9,7 @@
  */
 import { mkdir, rmdir, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { MountIdMap } from './id-map.ts';
 import type { ShareRequest } from './plan.ts';
 
 /** Mounts in the keeper's mount namespace. */
@@ -21,6 +22,8 @@ export interface HostMounts {
     /** st_dev and inode number that the source must have; absent: any. */
     readonly device?: bigint;
     readonly inode?: bigint;
+    /** How the owners of a bind appear. */
+    readonly idMap?: MountIdMap;
   }): Promise<void>;
   /** Never follows a symbolic link. */
   unmount(target: string): Promise<void>;
@@ -146,8 +149,8 @@ export class ShareTree {
 /** Overlays are one container's own. */
 function keyOf(request: ShareRequest): string | undefined {
   if (request.kind === 'overlay') return undefined;
-  const { found, readOnly, recursive, followsHost } = request;
-  return [found.identity, readOnly, recursive, followsHost].join(' ');
+  const { found, readOnly, recursive, followsHost, idMap } = request;
+  return [found.identity, readOnly, recursive, followsHost, JSON.stringify(idMap)].join(' ');
 }
 
 /** Devices of the host are never opened through a share. */
@@ -155,12 +158,13 @@ function mountOf(request: ShareRequest): Omit<Parameters<HostMounts['mount']>[0]
   if (request.kind === 'overlay') {
     return { type: 'overlay', source: 'overlay', options: [...request.options, 'nodev'] };
   }
-  const { source, found, readOnly, recursive, followsHost } = request;
+  const { source, found, readOnly, recursive, followsHost, idMap } = request;
   const options = [
     recursive ? 'rbind' : 'bind',
     followsHost ? 'rslave' : 'rprivate',
     ...(readOnly ? ['ro'] : []),
     'nodev',
   ];
-  return { type: 'bind', source, options, device: found.device, inode: found.inode };
+  const mapped = idMap === undefined ? {} : { idMap };
+  return { type: 'bind', source, options, device: found.device, inode: found.inode, ...mapped };
 }

@@ -6,6 +6,7 @@ import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
   appendFileSync,
+  chownSync,
   existsSync,
   linkSync,
   lstatSync,
@@ -122,6 +123,53 @@ test('layers whose paths do not fit into a page are mounted by short names', asy
   await keeper.call.mount({ type: 'overlay', source: 'overlay', target, options });
   expect(readdirSync(seen('target'))).toHaveLength(120);
   expect(readFileSync(`/proc/${keeper.pid}/mountinfo`, 'utf8')).toContain(` ${target} `);
+});
+
+test('owners of a bind are mapped both ways, for it alone or for what is below', async () => {
+  const source = layer('owned', { file: '' });
+  const below = layer('owned/below', {});
+  execFileSync('mount', ['-t', 'tmpfs', 'none', below]);
+  try {
+    writeFileSync(join(below, 'deep'), '');
+    const target = join(directory, 'target');
+    const mappings = [{ containerId: 0, hostId: 100_000, size: 1000 }];
+    const mount = (recursive: boolean) => {
+      const idMap = {
+        recursive,
+        uidMappings: mappings,
+        gidMappings: [{ containerId: 0, hostId: 200_000, size: 1000 }],
+      };
+      return keeper.call.mount({ type: 'bind', source, target, options: ['rbind', 'rprivate'], idMap });
+    };
+    await mount(false);
+    expect(statSync(seen('target/file'))).toMatchObject({ uid: 100_000, gid: 200_000 });
+    expect(statSync(seen('target/below/deep'))).toMatchObject({ uid: 0, gid: 0 });
+    chownSync(seen('target/file'), 100_007, 200_008);
+    expect(statSync(join(source, 'file'))).toMatchObject({ uid: 7, gid: 8 });
+    // What is not in the mapping belongs to nobody, and nobody else can own what is made.
+    expect(() => writeFileSync(seen('target/new'), '')).toThrow('EOVERFLOW');
+    chownSync(join(source, 'file'), 5000, 5000);
+    expect(statSync(seen('target/file'))).toMatchObject({ uid: 65_534, gid: 65_534 });
+    await keeper.call.unmount({ target });
+    await mount(true);
+    expect(statSync(seen('target/below/deep'))).toMatchObject({ uid: 100_000, gid: 200_000 });
+    expect(readdirSync(`/proc/${keeper.pid}/task/${keeper.pid}/`)).toContain('children');
+    expect(readFileSync(`/proc/${keeper.pid}/task/${keeper.pid}/children`, 'utf8')).toBe('');
+  } finally {
+    execFileSync('umount', [below]);
+  }
+});
+
+test('a file system that cannot map owners is named', async () => {
+  const idMap = {
+    recursive: false,
+    uidMappings: [{ containerId: 0, hostId: 1, size: 1 }],
+    gidMappings: [{ containerId: 0, hostId: 1, size: 1 }],
+  };
+  const target = join(directory, 'target');
+  const work = keeper.call.mount({ type: 'bind', source: '/proc/fs', target, options: ['bind'], idMap });
+  expect((await refusal(work)).message).toContain('bind /proc/fs with mapped ids: its file system cannot map owners');
+  expect(readdirSync(seen('target'))).toEqual([]);
 });
 
 test('file systems other than overlay are not mounted', async () => {

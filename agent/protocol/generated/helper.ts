@@ -207,6 +207,8 @@ export interface MountRequest {
   /** st_dev and inode number that a bound source must have when it is opened; inode 0: any. */
   readonly device: bigint;
   readonly inode: bigint;
+  /** Owners of a bind; absent: as they are. */
+  readonly idMap: MountIdMap | undefined;
 }
 
 export const MountRequest: MessageType<MountRequest> = message('tskata.helper.v1.MountRequest', () => [
@@ -216,6 +218,34 @@ export const MountRequest: MessageType<MountRequest> = message('tskata.helper.v1
   repeated(4, 'options', 'string'),
   field(5, 'device', 'uint64'),
   field(6, 'inode', 'uint64'),
+  field(7, 'idMap', MountIdMap),
+]);
+
+/** MOUNT_ATTR_IDMAP of mount_setattr(2). */
+export interface MountIdMap {
+  /** Of the mounts below as well. */
+  readonly recursive: boolean;
+  readonly uidMappings: readonly IdRange[];
+  readonly gidMappings: readonly IdRange[];
+}
+
+export const MountIdMap: MessageType<MountIdMap> = message('tskata.helper.v1.MountIdMap', () => [
+  field(1, 'recursive', 'bool'),
+  repeated(2, 'uidMappings', IdRange),
+  repeated(3, 'gidMappings', IdRange),
+]);
+
+/** Ids of the source's file system that others see as ids from `host_id` on: a line of /proc/PID/uid_map. */
+export interface IdRange {
+  readonly containerId: number;
+  readonly hostId: number;
+  readonly size: number;
+}
+
+export const IdRange: MessageType<IdRange> = message('tskata.helper.v1.IdRange', () => [
+  field(1, 'containerId', 'uint32'),
+  field(2, 'hostId', 'uint32'),
+  field(3, 'size', 'uint32'),
 ]);
 
 export interface UnmountRequest {

@@ -242,7 +242,7 @@ test('what cannot be shared is refused with its place, and leaves nothing', asyn
     [bind('/proc/sys', '/x'), /it shows the host's kernel \(proc\)/],
     [bind('/sys', '/x'), /it shows the host's kernel \(sysfs\)/],
     [{ ...bind(path, '/x'), options: ['rbind', 'rshared'] }, /mounts\[3\].options: bidirectional/],
-    [{ ...bind(path, '/x'), options: ['rbind', 'idmap'] }, /id-mapped mounts are not available/],
+    [{ ...bind(path, '/x'), options: ['rbind', 'idmap'] }, /mounts\[3\].uidMappings: a mount with mapped ids needs/],
     [{ destination: '/x', type: 'nfs', source: 'server:/' }, /file system 'nfs' is not available/],
   ];
   for (const [mount, message] of refusals) {
