@@ -50,6 +50,8 @@ export interface TestMount {
   readonly type?: string;
   readonly source?: string;
   readonly options?: readonly string[];
+  readonly uidMappings?: readonly object[];
+  readonly gidMappings?: readonly object[];
 }
 
 /** A container to make. */
@@ -66,6 +68,8 @@ export interface TestContainer {
   readonly cgroupsPath?: string;
   /** linux.resources of config.json. */
   readonly resources?: object;
+  /** Of a user namespace of its own, for users and groups. */
+  readonly idMappings?: readonly object[];
 }
 
 /** How a process ended and what it printed, both streams together. */
@@ -315,8 +319,13 @@ export class PodShim {
       ],
       annotations: container.annotations ?? {},
       linux: {
-        namespaces: [{ type: 'pid' }, { type: 'mount' }, { type: 'ipc' }, { type: 'network' }],
+        namespaces: [
+          ...['pid', 'mount', 'ipc', 'network'].map((type) => ({ type })),
+          ...(container.idMappings === undefined ? [] : [{ type: 'user' }]),
+        ],
         resources: container.resources ?? {},
+        uidMappings: container.idMappings ?? [],
+        gidMappings: container.idMappings ?? [],
         ...(container.cgroupsPath === undefined ? {} : { cgroupsPath: container.cgroupsPath }),
       },
     };

@@ -4,12 +4,14 @@
 import { execFileSync } from 'node:child_process';
 import {
   appendFileSync,
+  chownSync,
   existsSync,
   mkdirSync,
   readdirSync,
   readFileSync,
   readlinkSync,
   renameSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
@@ -17,7 +19,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { writeMeetProgram } from '../../helpers/meet-program.ts';
-import { PodShim, type TestMount } from '../../helpers/pod-shim.ts';
+import { PodShim, type TestContainer, type TestMount } from '../../helpers/pod-shim.ts';
 import { eventually } from '../../helpers/tskata.ts';
 
 /** A write on one side is seen by a fresh open on the other after this time at the latest. */
@@ -49,6 +51,8 @@ const bind = (source: string, destination: string, ...options: string[]): TestMo
   source,
   options: ['rbind', 'rprivate', ...options],
 });
+
+const range = (containerID: number, hostID: number, size: number) => ({ containerID, hostID, size });
 
 /** A config map as kubelet writes it: files behind ..data, which is swapped as a whole. */
 function writeConfigMap(path: string, version: string): void {
@@ -226,6 +230,30 @@ test('a later mount of the host shows up where it was asked for, and nowhere els
   );
   expect(await pod.sh('follows', 'ls /private/inner')).toBe('');
   await pod.remove('follows');
+});
+
+test('mapped ids: of the mount itself, of the user namespace, and of what is mounted below', async () => {
+  const path = directory(join(pod.directory, 'mapped'), { file: 'text' });
+  directory(tmpfs(join(path, 'below')), { deep: 'text' });
+  const mappings = { uidMappings: [range(0, 1000, 100)], gidMappings: [range(0, 2000, 100)] };
+  const look = 'stat -c "%u:%g" /x/file /x/below/deep; touch /x/made; stat -c "%u:%g" /x/made';
+  const mapped = async (mount: TestMount, line: string, more: TestContainer = {}): Promise<string> => {
+    const { output } = await pod.run(line, { ...more, mounts: [mount] });
+    return output;
+  };
+  // Nobody but ids of the mapping can own what is made.
+  const asUser = `chown 1003:2004 /x/file && ${look}`;
+  expect(await mapped({ ...bind(path, '/x', 'idmap'), ...mappings }, asUser)).toMatch(/^1003:2004\n0:0\ntouch: .*/);
+  expect(statSync(join(path, 'file'))).toMatchObject({ uid: 3, gid: 4 });
+  expect(await mapped({ ...bind(path, '/x', 'ridmap'), ...mappings }, look)).toMatch(/^1003:2004\n1000:2000\ntouch/);
+  expect(existsSync(join(path, 'made'))).toBe(false);
+  // The other way round than the namespace: its root is the owner, and what it makes belongs to the host's root.
+  const idMappings = [range(0, 100_000, 65_536)];
+  chownSync(join(path, 'file'), 0, 0);
+  expect(await mapped(bind(path, '/x', 'ridmap'), look, { idMappings })).toBe('0:0\n0:0\n0:0\n');
+  expect(statSync(join(path, 'made'))).toMatchObject({ uid: 0, gid: 0 });
+  // Without, they are nobody's.
+  expect(await mapped(bind(path, '/x'), 'stat -c "%u:%g" /x/file', { idMappings })).toBe('65534:65534\n');
 });
 
 test('what cannot be shared is refused with its place, and leaves nothing', async () => {
