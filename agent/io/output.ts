@@ -40,7 +40,17 @@ export class OutputPump {
   private ended = false;
   private finished = false;
 
-  constructor(sys: Sys, loop: Loop, fd: number, stream: OutputStream | undefined) {
+  /** A read of nothing is the end, but for datagrams: an empty one is what no stream can carry, and is dropped. */
+  private readonly emptyIsEnd: boolean;
+
+  constructor(
+    sys: Sys,
+    loop: Loop,
+    fd: number,
+    stream: OutputStream | undefined,
+    kind: 'bytes' | 'datagrams' = 'bytes',
+  ) {
+    this.emptyIsEnd = kind === 'bytes';
     this.sys = sys;
     this.loop = loop;
     this.fd = fd;
@@ -151,7 +161,7 @@ export class OutputPump {
     }
     const count = stream.sendFrom(maxBytes, (buffer, offset, length) => this.sys.read(this.fd, buffer, offset, length));
     if (count > 0) this.copied += count;
-    else if (count !== -E.EAGAIN && count !== -E.EINTR) this.ended = true;
+    else if (this.isEnd(count)) this.ended = true;
     this.goOn();
   }
 
@@ -165,7 +175,12 @@ export class OutputPump {
     const buffer = new Uint8Array(DISCARD_BYTES);
     const length = this.sys.read(this.fd, buffer, 0, buffer.length);
     if (length > 0) this.copied += length;
-    else if (length !== -E.EAGAIN && length !== -E.EINTR) this.finish();
+    else if (this.isEnd(length)) this.finish();
+  }
+
+  /** Whether nothing comes after a read that gave no bytes. */
+  private isEnd(result: number): boolean {
+    return result === 0 ? this.emptyIsEnd : result !== -E.EAGAIN && result !== -E.EINTR;
   }
 
   private finish(): void {

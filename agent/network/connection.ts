@@ -13,10 +13,16 @@ import type { Loop, Sys } from '../sys/sys.ts';
 import { SYS } from '../sys/syscalls.ts';
 
 /** Copies until both halves have ended, or one has failed. Owns `fd` and the stream. */
-export function joinConnection(sys: Sys, loop: Loop, fd: number, stream: ByteStream): void {
+export function joinConnection(
+  sys: Sys,
+  loop: Loop,
+  fd: number,
+  stream: ByteStream,
+  kind: 'bytes' | 'datagrams',
+): void {
   // The loop watches a descriptor once.
   const writing = duplicate(sys, fd);
-  const output = new OutputPump(sys, loop, fd, stream);
+  const output = new OutputPump(sys, loop, fd, stream, kind);
   const input = new InputPump(sys, loop, writing, stream, false);
   let halves = 2;
   const half = (): void => {

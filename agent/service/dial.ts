@@ -17,7 +17,8 @@ export function dialHandlers(context: ServiceContext): Pick<Handlers<typeof Agen
       const container = request.containerId === '' ? undefined : sandbox.container(request.containerId);
       const fd = await dial(tools, target, container);
       try {
-        joinConnection(tools.sys, tools.loop, fd, accept(request.stream));
+        const kind = target.network === 'udp' ? 'datagrams' : 'bytes';
+        joinConnection(tools.sys, tools.loop, fd, accept(request.stream), kind);
       } catch (error) {
         close(tools.sys, fd);
         throw error;

@@ -12,8 +12,13 @@ let disks: TestDisks;
 let vm: AgentVm;
 const MAC = '02:00:00:00:00:0a';
 
-/** Accepts one connection on a unix socket and gives back what it first says: busybox has nothing for that. */
+/**
+ * Accepts one connection on a unix socket and gives back what it first says; given a port, answers a datagram with an
+ * empty one and with another. Busybox has nothing for that.
+ */
 const ANSWER = `
+#include <arpa/inet.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -21,7 +26,16 @@ const ANSWER = `
 int main(int argc, char **argv)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct sockaddr_in port = {.sin_family = AF_INET, .sin_port = htons(atoi(argv[argc - 1]))}, peer;
+    socklen_t length = sizeof peer;
     char buffer[256];
+    if (port.sin_port) {
+        int udp = socket(AF_INET, SOCK_DGRAM, 0);
+        bind(udp, (struct sockaddr *)&port, sizeof port);
+        recvfrom(udp, buffer, sizeof buffer, 0, (struct sockaddr *)&peer, &length);
+        sendto(udp, 0, 0, 0, (struct sockaddr *)&peer, length);
+        return sendto(udp, "after", 5, 0, (struct sockaddr *)&peer, length) < 0;
+    }
     int server = socket(AF_UNIX, SOCK_STREAM, 0), fd;
     strncpy(address.sun_path, argv[argc - 1], sizeof address.sun_path - 1);
     if (bind(server, (struct sockaddr *)&address, sizeof address) || listen(server, 1))
@@ -175,6 +189,16 @@ describe('dial', () => {
     const { value } = await udp[Symbol.asyncIterator]().next();
     expect(Buffer.from(value ?? []).toString()).toBe('\0\u0003\0\u0001datagram');
     udp.abort();
+    await output('c1', '(/bin/answer 7778 >/dev/null 2>&1 &); (/bin/answer /srv/socket >/dev/null 2>&1 &); sleep 0.3');
+    const empty = await vm.connection.dial({ network: 'udp', address: '127.0.0.1:7778' }, 5000);
+    await empty.write(Buffer.from('ask'));
+    const after = await empty[Symbol.asyncIterator]().next();
+    expect(Buffer.from(after.value ?? []).toString()).toBe('after');
+    empty.abort();
+    const unix = await vm.connection.dial({ network: 'unix', address: '/srv/socket', containerId: 'c1' }, 5000);
+    await unix.write(Buffer.from('said'));
+    expect(await collect(unix)).toBe('said');
+    unix.end();
     await expect(vm.connection.dial({ network: 'tcp', address: '127.0.0.1:9' }, 5000)).rejects.toThrow('ECONNREFUSED');
     await expect(vm.connection.dial({ network: 'tcp', address: 'localhost:9' }, 5000)).rejects.toMatchObject({
       code: 3,
