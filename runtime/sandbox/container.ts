@@ -184,6 +184,8 @@ export class Container {
     if (process.status.name === 'stopped') throw new TskataError(Code.NotFound, 'process already finished');
     // An exec that is registered only has no terminal yet; clients resize again after the start.
     if (process.status.name === 'created' && execId !== '') return;
+    // Nor has a process without one; that is no mistake to the reference shim.
+    if (!this.#hasTerminal(execId)) return;
     const { guest } = this.#parts.machine(`resize ${this.#name(execId)}`);
     await guest.call.resizeTerminal({ containerId: this.id, execId, rows, columns }, QUICK);
   }
@@ -354,6 +356,11 @@ export class Container {
       .filter((process) => process.status.name === 'running');
     if (running.length > 0)
       await within(EXECS_END_MS, Promise.all(running.map((process) => process.exited)), undefined);
+  }
+
+  #hasTerminal(execId: string): boolean {
+    const process = execId === '' ? this.spec.process : this.#execs.get(execId)?.request.process;
+    return process?.terminal === true;
   }
 
   #name(execId: string): string {

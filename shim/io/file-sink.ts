@@ -1,13 +1,15 @@
 /**
  * Owns `file://` output: both streams appended to one regular file. Refuses FIFOs and devices.
  */
-import { closeSync, constants, fstatSync, openSync, write } from 'node:fs';
+import { closeSync, constants, fstatSync, mkdirSync, openSync, write } from 'node:fs';
+import { dirname } from 'node:path';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import type { OutputSink } from './sink.ts';
 
-/** Opens (creating, mode 0600) and appends. Writes to regular files go through the thread pool and end. */
+/** Opens (creating it, mode 0600, and its directories, as containerd's shim does) and appends. Writes to regular files go through the thread pool and end. */
 export function openFileSink(path: string): OutputSink {
   const { O_APPEND, O_CREAT, O_NONBLOCK, O_WRONLY } = constants;
+  mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
   const fd = openSync(path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK, 0o600);
   if (!fstatSync(fd).isFile()) {
     closeSync(fd);

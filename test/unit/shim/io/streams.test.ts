@@ -135,7 +135,7 @@ describe('input and output', () => {
   test('file:// output and the log file hold everything', async () => {
     const log = join(shim.directory, 'log.json');
     const { id, bundle } = shim.bundle('one', ['both'], { annotations: { 'io.tskata.log.path': log } });
-    const file = join(shim.directory, 'output');
+    const file = join(shim.directory, 'not/there/yet/output');
     await shim.task.create({ id, bundle, rootfs: IMAGE_ROOTFS, stdout: `file://${file}` });
     await shim.task.start({ id });
     await shim.task.wait({ id });

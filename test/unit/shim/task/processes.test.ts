@@ -71,6 +71,25 @@ describe('execs', () => {
     expect(shim.topics).toEqual(['create', 'start', 'exec-added', 'delete']);
   });
 
+  test('a size is told to who has a terminal, and is nothing to who has none', async () => {
+    const plain = shim.bundle('plain', ['sleep']);
+    const screen = shim.bundle('screen', ['sleep'], { terminal: true });
+    for (const { id, bundle } of [plain, screen]) {
+      await shim.task.create({ id, bundle, rootfs: id === 'plain' ? IMAGE_ROOTFS : [] });
+      await shim.task.start({ id });
+    }
+    const { calls } = shim.vms.last.guest;
+    await shim.task.resizePty({ id: 'plain', width: 80, height: 24 });
+    expect(calls).not.toContain('resizeTerminal');
+    await shim.task.resizePty({ id: 'screen', width: 80, height: 24 });
+    expect(calls.filter((name) => name === 'resizeTerminal')).toHaveLength(1);
+    const value = Buffer.from(JSON.stringify({ args: ['sleep'], cwd: '/' }));
+    await shim.task.exec({ id: 'screen', execId: 'e', spec: { value } });
+    await shim.task.start({ id: 'screen', execId: 'e' });
+    await shim.task.resizePty({ id: 'screen', execId: 'e', width: 80, height: 24 });
+    expect(calls.filter((name) => name === 'resizeTerminal')).toHaveLength(1);
+  });
+
   test('no exit before its start, 300 times', async () => {
     const { id, bundle } = shim.bundle('one', ['sleep']);
     await shim.task.create({ id, bundle, rootfs: IMAGE_ROOTFS });
