@@ -2,6 +2,7 @@
  * Owns the long poll by which a guest reports what nobody asked for. Exits are not taken from it: each process has a
  * Wait of its own. Everything in an answer is looked up, nothing is believed.
  */
+import { setTimeout } from 'node:timers/promises';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import type { Logger } from '../host/log.ts';
 import { EVENTS_CALL_MS } from './deadlines.ts';
@@ -16,6 +17,8 @@ export async function followGuestEvents(
   onOom: (containerId: string, kills: bigint) => void,
   log: Logger,
 ): Promise<void> {
+  const over = new AbortController();
+  void guest.closed.then(() => over.abort());
   let after = 0n;
   for (;;) {
     const startedMs = performance.now();
@@ -34,18 +37,9 @@ export async function followGuestEvents(
         return;
       }
     }
-    if (seen === after) await pause(MIN_EMPTY_POLL_MS - (performance.now() - startedMs), guest);
+    const early = MIN_EMPTY_POLL_MS - (performance.now() - startedMs);
+    // A connection that ends meanwhile ends the next poll.
+    if (seen === after && early > 0) await setTimeout(early, undefined, { signal: over.signal }).catch(() => undefined);
     after = seen;
   }
-}
-
-/** Waits, but not beyond the connection. */
-async function pause(timeMs: number, guest: GuestConnection): Promise<void> {
-  if (timeMs <= 0) return;
-  let timer: NodeJS.Timeout | undefined;
-  const waited = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, timeMs);
-  });
-  await Promise.race([waited, guest.closed]);
-  clearTimeout(timer);
 }
