@@ -25,9 +25,10 @@ import {
   withSocketLock,
 } from './start-shim.ts';
 
-/** A shim that was asked to shut down needs this long at most; containerd gives all of `delete` 5 s. */
+/** containerd gives all of `delete` 5 s, of which these are the waits. A shim that was asked to shut down needs this at most. */
 const SHIM_GRACE_MS = 2_000;
-const KILL_MS = 1_000;
+/** For the ends of all processes that are killed, together. */
+const KILL_MS = 1_500;
 const GROUP_END_MS = 1_000;
 const GROUP_STEP_MS = 25;
 const KILLED_STATUS = 137;
@@ -36,6 +37,7 @@ const MAX_CONFIG_BYTES = 16 << 20;
 /** Stacked mounts of one rootfs; more are not ours. */
 const MAX_MOUNTS = 64;
 const NS_PER_S = 1_000_000_000n;
+const NS_PER_MS = 1_000_000n;
 
 /** What is read of a record; anything else in it is the business of others. */
 interface LeftRecord {
@@ -100,15 +102,20 @@ function isLaterShim(sys: Sys, record: LeftRecord): boolean {
 }
 
 function endMachine(sys: Sys, record: LeftRecord): void {
+  let killMs = KILL_MS;
   for (const [name, grace] of [
     ['shim', SHIM_GRACE_MS],
     ['keeper', 0],
     ['qemu', 0],
   ] as const) {
     const ref = readRef(record[name]);
-    if (ref !== undefined && isAlive(sys, ref) && !endProcess(sys, ref, grace, KILL_MS)) {
+    if (ref === undefined || !isAlive(sys, ref)) continue;
+    const before = clockNs(sys, CLOCK.MONOTONIC);
+    if (!endProcess(sys, ref, grace, killMs)) {
       throw new TskataError(Code.DeadlineExceeded, `delete: process ${ref.pid} (${name}) does not end`);
     }
+    const tookMs = Number((clockNs(sys, CLOCK.MONOTONIC) - before) / NS_PER_MS);
+    killMs -= Math.min(killMs, Math.max(0, tookMs - grace));
   }
 }
 

@@ -279,6 +279,21 @@ test('delete ends what the record names, and removes its directory', async () =>
   expect(existsSync('/etc/passwd')).toBe(true);
 });
 
+test('delete is done within the 5 s that containerd gives it, though all hang', async () => {
+  const hanging = ['shim', 'keeper', 'qemu'].map((name) => {
+    const child = spawn('sleep', ['1000']);
+    child.kill('SIGSTOP');
+    return { name, ref: findProcess(child.pid ?? 0), ended: once(child, 'exit') };
+  });
+  const [shim, ...others] = hanging;
+  if (shim?.ref === undefined) throw new Error('no process');
+  writeRecord('hung', 'hung', shim.ref, Object.fromEntries(others.map(({ name, ref }) => [name, ref])));
+  const before = performance.now();
+  expect(runDelete('hung').exitStatus).toBe(137);
+  expect(performance.now() - before).toBeLessThan(5_000);
+  for (const { ended } of hanging) expect((await ended)[1]).toBe('SIGKILL');
+});
+
 test('delete never touches a later process with the same number', () => {
   const sleeper = spawn('sleep', ['1000']);
   const ref = findProcess(sleeper.pid ?? 0);
