@@ -2,8 +2,9 @@
  * The host cgroup of one sandbox: keeper and shim move in, everything that the keeper starts is born there, and at the
  * end they move out and it goes. In v2 a group that has groups below holds no processes itself: they are in leaves.
  *
- * The controllers that count are there from the start. Those that only limit (cpu, cpuset) are joined when there is such a
- * limit: a group of its own has a weight of its own, whatever runs in it, and nobody asked for that.
+ * Below a parent of somebody's all controllers are there from the start, as the parent's limits and weights must hold.
+ * Below our own those are that count. The others (cpu, cpuset) are joined when there is such a limit: a group of its own
+ * has a weight of its own, whatever runs in it, and nobody asked for that.
  */
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import type { GroupLimits as LimitsMessage } from '../../agent/protocol/generated/helper.ts';
@@ -28,6 +29,7 @@ import { startTicks } from './process-ref.ts';
 /** As a list of CPUs or memory nodes: all that the parent has. */
 const INHERIT = 'inherit';
 const COUNTING: readonly Controller[] = ['memory', 'pids', 'blkio', 'cpuacct'];
+const ALL: readonly Controller[] = [...COUNTING, 'cpu', 'cpuset'];
 
 /** Whose group, and where its list is kept. */
 export interface GroupOwner {
@@ -68,7 +70,7 @@ export class SandboxGroup {
     this.#place = place;
     this.#hierarchies = hierarchies;
     try {
-      this.#join(COUNTING);
+      this.#join(place.ownParents ? COUNTING : ALL);
     } catch (error) {
       this.leave();
       throw error;

@@ -122,6 +122,14 @@ afterEach(async () => {
 afterAll(() => build.remove());
 
 describe('a group', () => {
+  test('below our own parent has no weight of its own that nobody asked for', async () => {
+    const shim = await new PlayedShim().start();
+    await shim.call('enterGroup', { path: newPath(), ownParents: true, limits: LIMITS });
+    const { pid = 0 } = await shim.call('spawn', {});
+    if (VERSION === 1) expect(groupOf(pid, 'cpu')).toBe(groupOf(process.pid, 'cpu'));
+    await shim.call('close', {});
+  });
+
   test('holds shim, keeper and what the keeper starts, with its limits, and goes in order', async () => {
     const shim = await new PlayedShim().start();
     const origin = groupOf(shim.pid, 'memory');
@@ -132,8 +140,8 @@ describe('a group', () => {
     const files = VERSION === 2 ? ['memory.max', 'pids.max'] : ['memory.limit_in_bytes', 'pids.max'];
     expect(read(`${directory(path, 'memory')}/${files[0]}`)).toBe(LIMITS.memoryBytes);
     expect(read(`${directory(path, 'pids')}/${files[1]}`)).toBe(LIMITS.pids);
-    // Nobody asked for a weight of its own.
-    if (VERSION === 1) expect(groupOf(pid, 'cpu')).toBe(groupOf(process.pid, 'cpu'));
+    // What the parents are allowed holds for it.
+    if (VERSION === 1) for (const of of ['cpu', 'cpuset'] as const) expect(groupOf(pid, of)).toBe(path);
     await shim.call('close', {});
     expect(existsSync(directory(path, 'memory'))).toBe(false);
     expect(existsSync(dirname(dirname(directory(path, 'memory'))))).toBe(false);
