@@ -2,7 +2,7 @@
  * One process of a pod is killed under containerd: the exits of all its containers are told at once, everything can be
  * stopped and removed, another pod does not notice, and nothing is left.
  */
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
@@ -67,10 +67,20 @@ const PARTS: Readonly<Record<string, (pod: string) => void>> = {
   agent: (pod) => void pods.exec(pod, 'last', 'sh', '-c', `echo ${DEATH_BY_FAULT} > /proc/sys/vm/swappiness`),
 };
 
-test.each(Object.keys(PARTS))('%s is killed', { timeout: TEST_TIMEOUT_MS }, async (part) => {
-  const [pod, app] = [`pod-${part}`, `app-${part}`];
+/** Output and writes to a file of the host without end: what is under way when the end comes. */
+const busy = (file: string): string => `while :; do echo 0123456789; echo 0123456789 > /tmp/${file}; done`;
+const LOADS = ['idle', 'busy'] as const;
+const CASES = Object.keys(PARTS).flatMap((part) => LOADS.map((load) => [part, load] as const));
+
+test.each(CASES)('%s is killed, its pod being %s', { timeout: TEST_TIMEOUT_MS }, async (part, load) => {
+  const [pod, app] = [`pod-${part}-${load}`, `app-${part}-${load}`];
   await pods.sandbox(pod, part === 'agent' ? mortal : []);
-  await pods.container(pod, app, 'sleep', '1000000');
+  await pods.container(pod, app, 'sh', '-c', load === 'busy' ? busy(app) : 'sleep 1000000');
+  if (load === 'busy') {
+    void pods.exec(app, 'busy', 'sh', '-c', busy(`${app}-exec`));
+    const written = join(containerd.directory, 'rootfs/tmp', `${app}-exec`);
+    await eventually(() => existsSync(written), 30_000, 'the pod is busy');
+  }
   const { shim, keeper, qemu } = pods.record(pod);
   const standIn = findProcess((await pods.tasks()).get(app)?.pid ?? 0);
   expect(standIn).toBeDefined();
@@ -79,7 +89,7 @@ test.each(Object.keys(PARTS))('%s is killed', { timeout: TEST_TIMEOUT_MS }, asyn
   // The watcher is there when it shows something.
   await eventually(
     async () => {
-      await pods.exec('other-app', `${part}-${Date.now()}`, 'true');
+      await pods.exec('other-app', `${part}-${load}-${Date.now()}`, 'true');
       return seen().length > 0;
     },
     60_000,
@@ -104,5 +114,5 @@ test.each(Object.keys(PARTS))('%s is killed', { timeout: TEST_TIMEOUT_MS }, asyn
   await pods.remove(pod);
   const processes = [shim, keeper, qemu, standIn].flatMap((ref) => ref ?? []);
   await eventually(() => !processes.some(isAlive), 10_000, 'the end of every process of the pod');
-  expect((await pods.exec('other-app', `after-${part}`, 'sh', '-c', 'exit 7')).status).toBe(7);
+  expect((await pods.exec('other-app', `after-${part}-${load}`, 'sh', '-c', 'exit 7')).status).toBe(7);
 });

@@ -99,12 +99,14 @@ export class Tskata {
     });
   }
 
-  /** Processes that hold a file below our roots open, mounts below them, sockets and records. Empty when all is clean. */
+  /** Processes that hold a file below our roots open, mounts below them, sockets, groups and records. Empty when all is clean. */
   leaks(): string[] {
     return [
       ...lastingProcesses(this.directory),
       ...mountsBelow(this.directory),
       ...entriesOf(join(this.runRoot, 's')).filter((path) => /\.(sock|d)$/.test(path)),
+      // Lists of cgroups that are still there.
+      ...entriesOf(join(this.runRoot, 'cgroups')),
       ...this.records(),
     ];
   }
