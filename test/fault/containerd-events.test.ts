@@ -2,6 +2,9 @@
  * Events under load, as subscribers of a real containerd see them: complete, each once, and in the order of the
  * process's life. Larger by TSKATA_TEST_EXECS and TSKATA_TEST_CONTAINERS (1000 each in a sandbox) and TSKATA_TEST_SANDBOXES (30).
  */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Containerd } from '../helpers/containerd.ts';
 import { CtrPods, type SeenEvent } from '../helpers/ctr-pods.ts';
@@ -12,6 +15,8 @@ const EXECS = Number(process.env.TSKATA_TEST_EXECS ?? 100);
 const SANDBOXES = Number(process.env.TSKATA_TEST_SANDBOXES ?? 1);
 const CONTAINERS = Number(process.env.TSKATA_TEST_CONTAINERS ?? 3);
 const AT_ONCE = 8;
+/** A shim tries to tell an event after 0, 0.1, 0.6, 1.6, 3.6, 8.6 and 13.6 s: this long after it there is time. */
+const QUIET_FROM_MS = 8_900;
 const TIMEOUT_MS = 200_000 + 60_000 * SANDBOXES + 2_000 * (EXECS + CONTAINERS);
 
 let containerd: Containerd;
@@ -102,4 +107,32 @@ test('an end for lack of memory is told before the exit, of a single container t
   await eventually(() => topics().includes('delete'), 30_000, 'the last event');
   child.kill('SIGKILL');
   expect(topics()).toEqual(['create', 'start', 'oom', 'exit', 'delete']);
+});
+
+test('what ends while containerd is away is told when it is back, each thing once and in order', {
+  timeout: TIMEOUT_MS,
+}, async () => {
+  const wait = 'until [ -e /tmp/go ]; do sleep 0.1; done';
+  const limit = ['--memory-limit', String(32 * 1024 * 1024)];
+  await pods.single('quits', [], 'sh', '-c', `${wait}; exit 7`);
+  await pods.single('starves', limit, 'sh', '-c', `${wait}; exec tail /dev/zero`);
+  await pods.sandbox('lives');
+  await containerd.halt('SIGKILL');
+  writeFileSync(join(containerd.directory, 'rootfs/tmp/go'), '');
+  const exits = () => ['quits', 'starves'].map((id) => pods.record(id).exit);
+  await eventually(() => exits().every((exit) => exit !== undefined), 60_000, 'the ends');
+  // Between two attempts of theirs, so that the watcher is there before the next.
+  const lastMs = Math.max(...exits().map((exit) => Date.parse(exit?.at ?? '')));
+  await sleep(lastMs + QUIET_FROM_MS - Date.now());
+  await containerd.boot();
+  const { child, seen } = pods.events();
+  const told = (id: string): string[] => seen().flatMap(({ container, topic }) => (container === id ? [topic] : []));
+  await eventually(() => told('starves').includes('exit') && told('quits').includes('exit'), 30_000, 'the exits');
+  expect(told('quits')).toEqual(['exit']);
+  expect(told('starves')).toEqual(['oom', 'exit']);
+  const tasks = await pods.tasks();
+  expect(['quits', 'starves', 'lives'].map((id) => tasks.get(id)?.status)).toEqual(['STOPPED', 'STOPPED', 'RUNNING']);
+  expect((await containerd.ctr(['task', 'rm', 'quits'])).stderr).toContain('exit code 7');
+  for (const id of ['quits', 'starves', 'lives']) await pods.remove(id);
+  child.kill('SIGKILL');
 });
