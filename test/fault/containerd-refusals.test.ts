@@ -31,7 +31,7 @@ test.each([
   {
     step: 'a kernel that is missing',
     flags: () => configured('kernel', '[machine]\nkernel = "/nonexistent/vmlinux"\n'),
-    words: /\/nonexistent\/vmlinux/,
+    words: /create container c: boot the virtual machine: .*\/nonexistent\/vmlinux/,
   },
   {
     step: 'more memory than the host has',
@@ -39,17 +39,17 @@ test.each([
       ...configured('memory', 'enable_annotations = ["io.tskata.sandbox.memory"]\n'),
       ...['--annotation', 'io.tskata.sandbox.memory=900000'],
     ],
-    words: /900000, but this host allows \d+ to \d+/,
+    words: /create container c: annotations\['io.tskata.sandbox.memory'\]: 900000, but this host allows \d+ to \d+/,
   },
   {
     step: 'a network namespace that is gone',
     flags: () => ['--with-ns', 'network:/run/netns/tskata-gone'],
-    words: /network.*\/run\/netns\/tskata-gone/,
+    words: /create container c: set up the network: open \/run\/netns\/tskata-gone/,
   },
   {
     step: 'a mount of nothing',
     flags: () => ['--mount', 'type=bind,src=/nonexistent/volume,dst=/data,options=rbind:ro'],
-    words: /\/nonexistent\/volume/,
+    words: /create container c: mounts\[\d+\].source: share \/nonexistent\/volume/,
   },
 ])('$step: said, undone, and the id is free again', { timeout: TIMEOUT_MS }, async ({ flags, words }) => {
   const failure = await pods.single('c', flags(), 'sleep', '1000').then(

@@ -1,4 +1,6 @@
 /** What the agent's start costs, in instructions: a number that a machine cannot blur. */
+import { statSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { measureAgentInstructions } from '../../bench/agent-instructions.ts';
 
@@ -17,5 +19,7 @@ it('starts in the same number of instructions every time', { timeout: 400_000 },
   expect(first.ready).toBeGreaterThan(LEAST_INSTRUCTIONS);
   expect(first.answered).toBeGreaterThan(first.ready);
   expect(first.answered).toBeLessThan(MOST_INSTRUCTIONS);
+  // The program of those machines, as it is shipped.
+  expect(statSync(join(import.meta.dirname, '../../../build/test/tskata-agent')).size).toBeLessThanOrEqual(3_000_000);
   expect(Math.abs(second.answered / first.answered - 1)).toBeLessThan(MOST_DIFFERENCE);
 });
