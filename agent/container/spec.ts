@@ -2,6 +2,7 @@
  * Owns the agent's own types of a container: what the messages of the contract become once they are checked, and what
  * later code trusts. Knows no message and no kernel call. Names follow the OCI runtime specification.
  */
+import type { SchedAttr } from '../sys/structs.ts';
 
 /** Namespaces that the specification names. */
 export type NamespaceName = 'mount' | 'pid' | 'network' | 'ipc' | 'uts' | 'user' | 'cgroup' | 'time';
@@ -87,17 +88,6 @@ export interface Seccomp {
   readonly syscalls: readonly SeccompSyscall[];
 }
 
-/** struct sched_attr. */
-export interface Scheduler {
-  readonly policy: number;
-  readonly flags: bigint;
-  readonly nice: number;
-  readonly priority: number;
-  readonly runtimeNs: bigint;
-  readonly deadlineNs: bigint;
-  readonly periodNs: bigint;
-}
-
 /** Class and level of ioprio_set(2). */
 export interface IoPriority {
   readonly ioClass: number;
@@ -122,7 +112,7 @@ export interface ProcessSpec {
   readonly rlimits: readonly Rlimit[];
   readonly noNewPrivileges: boolean;
   readonly oomScoreAdj: number;
-  readonly scheduler?: Scheduler;
+  readonly scheduler?: SchedAttr;
   readonly ioPriority?: IoPriority;
   /** Argument of personality(2); 0 is an ordinary process. */
   readonly personality: number;

@@ -148,8 +148,8 @@ export function rlimit(soft: bigint, hard: bigint): Uint8Array {
 /** SCHED_ATTR_SIZE_VER0. */
 const SCHED_ATTR_SIZE = 48;
 
-/** struct sched_attr in its first form. */
-export function schedAttr(attr: {
+/** How the kernel schedules a process (sched_setattr(2)); times are nanoseconds. */
+export interface SchedAttr {
   readonly policy: number;
   readonly flags: bigint;
   readonly nice: number;
@@ -157,7 +157,10 @@ export function schedAttr(attr: {
   readonly runtimeNs: bigint;
   readonly deadlineNs: bigint;
   readonly periodNs: bigint;
-}): Uint8Array {
+}
+
+/** struct sched_attr in its first form. */
+export function schedAttr(attr: SchedAttr): Uint8Array {
   return concat([
     words32(SCHED_ATTR_SIZE, attr.policy),
     words64(attr.flags),

@@ -27,7 +27,7 @@ const RAW_CLEARS = {
 const CS8 = 0o60;
 
 /** The settings of a terminal as bytes go through it unchanged. */
-export function rawSettings(settings: Uint8Array): Uint8Array {
+function rawSettings(settings: Uint8Array): Uint8Array {
   const raw = settings.slice();
   const view = viewOf(raw);
   for (const flags of ['iflag', 'oflag', 'cflag', 'lflag'] as const) {

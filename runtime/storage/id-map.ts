@@ -6,7 +6,7 @@ import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import type { Spec, SpecMount } from '../oci/spec.ts';
 
 /** Ids of the source from `containerId` on are seen as those from `hostId` on. */
-export interface IdRange {
+interface IdRange {
   readonly containerId: number;
   readonly hostId: number;
   readonly size: number;

@@ -141,7 +141,7 @@ describe('a group', () => {
     expect(read(`${directory(path, 'memory')}/${files[0]}`)).toBe(LIMITS.memoryBytes);
     expect(read(`${directory(path, 'pids')}/${files[1]}`)).toBe(LIMITS.pids);
     // What the parents are allowed holds for it.
-    if (VERSION === 1) for (const of of ['cpu', 'cpuset'] as const) expect(groupOf(pid, of)).toBe(path);
+    if (VERSION === 1) for (const one of ['cpu', 'cpuset'] as const) expect(groupOf(pid, one)).toBe(path);
     await shim.call('close', {});
     expect(existsSync(directory(path, 'memory'))).toBe(false);
     expect(existsSync(dirname(dirname(directory(path, 'memory'))))).toBe(false);
