@@ -3,7 +3,9 @@
  * there was a record. Every verb that looks at containers does it first, so that what a crash left goes with the next
  * command.
  */
+import { readdirSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { TskataError } from '../../agent/protocol/errors.ts';
 import { ABANDONED, DETACHED } from '../oci/annotations.ts';
 import { isAlive } from '../state/process-ref.ts';
@@ -13,6 +15,7 @@ import type { CliContext } from './context.ts';
 import { deleteDeadShim, LOST_STATUS } from './dead-shim.ts';
 import { forgetDeadClaims } from './name-claim.ts';
 import { records } from './names.ts';
+import { collectGarbage } from './native.ts';
 import { findOrphans } from './orphans.ts';
 
 /** What happened to one container. */
@@ -26,8 +29,22 @@ export interface Swept {
 export async function sweep(context: CliContext): Promise<void> {
   await sweepDeadShims(context);
   await forgetDeadClaims(context);
+  if (hasDeadGroups(context)) await collectGarbage(context.programs, context.runRoot).catch(() => []);
   for (const path of await findOrphans(context))
     await rm(path, { recursive: true, force: true }).catch(() => undefined);
+}
+
+/** Whether a keeper has ended without removing its cgroups, whose list is named by its number and start time. */
+function hasDeadGroups({ runRoot }: CliContext): boolean {
+  try {
+    return readdirSync(join(runRoot, 'cgroups')).some((name) => {
+      const [pid, startTicks] = name.split('-').map(Number);
+      return pid !== undefined && startTicks !== undefined && !isAlive({ pid, startTicks });
+    });
+  } catch {
+    // Nothing has been in a group yet.
+    return false;
+  }
 }
 
 /** Ends and forgets what dead shims left. Never throws. */
