@@ -20,6 +20,8 @@ export interface ConnectOptions {
   readonly fresh?: boolean;
   /** Deadline of reset and Hello together: for a booting guest, that of the boot. */
   readonly timeoutMs?: number;
+  /** Where the numbers come from by which a reset is known; the system's source when absent. */
+  readonly random?: (count: number) => Uint8Array;
 }
 
 /** Which way a stream flows; the side that does not send ends its direction at once. */
@@ -113,7 +115,8 @@ export async function connectAgent(
   };
   client.onEnd = stop;
   mux.onDown = stop;
-  await resetPorts([controlLink, bytesLink], clock, { random: randomBytes, fresh: options.fresh ?? false, timeoutMs });
+  const { fresh = false, random = randomBytes } = options;
+  await resetPorts([controlLink, bytesLink], clock, { random, fresh, timeoutMs });
   const call = createClient(Agent, client);
   try {
     const hello = await call.hello(

@@ -2,17 +2,23 @@
  * A bare QEMU with the agent in it, driven straight through `runtime/agent-client`: what is tested is the guest alone,
  * without shim, jail and keeper. Disks sit at fixed PCI addresses on the root bus.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, type IOType, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdir, readFile, rename, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { buildNative } from '../../agent/build.ts';
+import type { Clock } from '../../agent/protocol/channel.ts';
 import { findGuestKernel } from '../../guest-kernel/build.ts';
 import { buildInitrd } from '../../guest-kernel/initrd.ts';
-import { type AgentConnection, connectAgent } from '../../runtime/agent-client/agent-connection.ts';
+import {
+  type AgentConnection,
+  type ConnectOptions,
+  connectAgent,
+} from '../../runtime/agent-client/agent-connection.ts';
 import { nodeClock } from '../../runtime/host/clock.ts';
 import { socketChannel } from '../../runtime/host/socket-channel.ts';
+import { idleAddress, SteppedGuest } from './stepped-guest.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 const BOOT_TIMEOUT_MS = 60_000;
@@ -36,6 +42,8 @@ export interface AgentVmOptions {
    * the agent is ready: the host says its first word after that.
    */
   readonly icount?: boolean;
+  /** With `icount`: also what the host says up to the agent's first answer arrives at an instruction that is always the same. */
+  readonly stepped?: boolean;
   /** More of QEMU's arguments: shares, network cards. */
   readonly qemu?: readonly string[];
 }
@@ -61,10 +69,16 @@ export function diskPath(index: number): string {
   return `${(FIRST_DISK_SLOT + index).toString(16).padStart(2, '0')}.0`;
 }
 
-let images: Promise<{ readonly kernel: string; readonly initrd: string }> | undefined;
+interface GuestImages {
+  readonly kernel: string;
+  readonly systemMap: string;
+  readonly initrd: string;
+}
+
+let images: Promise<GuestImages> | undefined;
 
 /** Kernel and initrd, made once per process; the initrd of an agent is kept by its hash. */
-function guestImages(): Promise<{ readonly kernel: string; readonly initrd: string }> {
+function guestImages(): Promise<GuestImages> {
   images ??= (async () => {
     const kernel = await findGuestKernel();
     if (kernel === undefined) throw new Error('find the guest kernel: it is not built: run `npm run build`');
@@ -80,7 +94,7 @@ function guestImages(): Promise<{ readonly kernel: string; readonly initrd: stri
     await rename(outFile, agent);
     const initrd = join(directory, `initrd-${hash}.img`);
     if (!(await stat(initrd).catch(() => undefined))) await buildInitrd({ agentBinary: agent, outFile: initrd });
-    return { kernel: kernel.vmlinux, initrd };
+    return { kernel: kernel.vmlinux, systemMap: join(dirname(kernel.vmlinux), 'System.map'), initrd };
   })();
   return images;
 }
@@ -131,7 +145,25 @@ function qemuArguments(kernel: string, initrd: string, khz: number, options: Age
     );
     args.push('-device', `virtio-blk-pci,drive=d${index},addr=${diskPath(index)}`);
   }
+  if (options.stepped) args.push('-S', '-chardev', 'socket,id=gdb,fd=6', '-gdb', 'chardev:gdb');
   return [...args, ...(options.qemu ?? [])];
+}
+
+/** Boots a stepped guest to its agent's readiness, and on to the first answer. */
+async function connectStepped(
+  guest: SteppedGuest,
+  isReady: () => boolean,
+  connect: () => Promise<AgentConnection>,
+): Promise<AgentConnection> {
+  while (!isReady()) await guest.toIdle();
+  let over = false;
+  const connecting = connect().finally(() => {
+    over = true;
+  });
+  connecting.catch(() => {});
+  while (!over) await guest.toIdle();
+  await guest.release();
+  return await connecting;
 }
 
 function pipeOf(child: ChildProcess, fd: number): Duplex {
@@ -142,9 +174,18 @@ function pipeOf(child: ChildProcess, fd: number): Duplex {
 
 /** Boots a guest and connects to its agent. On failure nothing is left, and the error carries the console. */
 export async function startAgentVm(options: AgentVmOptions = {}): Promise<AgentVm> {
-  const { kernel, initrd } = await guestImages();
+  const { kernel, systemMap, initrd } = await guestImages();
   const args = qemuArguments(kernel, initrd, await tscKhz(), options);
-  const child = spawn('qemu-system-x86_64', args, { stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe', 'pipe'] });
+  const stdio: IOType[] = [
+    'ignore',
+    'ignore',
+    'pipe',
+    'pipe',
+    'pipe',
+    'pipe',
+    ...(options.stepped ? (['pipe'] as const) : []),
+  ];
+  const child = spawn('qemu-system-x86_64', args, { stdio });
   let output = '';
   let isReady = (): void => {};
   const ready = new Promise<void>((resolve) => {
@@ -164,15 +205,32 @@ export async function startAgentVm(options: AgentVmOptions = {}): Promise<AgentV
     if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL');
     await ended;
   };
-  const channels = [3, 4].map((fd) => socketChannel(pipeOf(child, fd)));
-  const [control, bytes] = channels;
+  const sockets = [3, 4].map((fd) => socketChannel(pipeOf(child, fd)));
+  const guest = options.stepped
+    ? new SteppedGuest(pipeOf(child, 6), idleAddress(await readFile(systemMap, 'utf8')))
+    : undefined;
+  const [control, bytes] = guest === undefined ? sockets : sockets.map((channel) => guest.hold(channel));
   if (control === undefined || bytes === undefined) throw new Error('unreachable');
   try {
     const died = ended.then((code) => Promise.reject(new Error(`QEMU ended with ${code}`)));
     died.catch(() => {});
-    if (options.icount) await Promise.race([ready, died]);
-    const connecting = connectAgent(control, bytes, nodeClock, { fresh: true, timeoutMs: BOOT_TIMEOUT_MS });
-    const connection = await Promise.race([connecting, died]);
+    const connect = (clock: Clock, more: ConnectOptions = {}) =>
+      connectAgent(control, bytes, clock, { fresh: true, timeoutMs: BOOT_TIMEOUT_MS, ...more });
+    const connecting = async (): Promise<AgentConnection> => {
+      if (guest !== undefined) {
+        // The same bytes each time: what is a number in them costs by its size.
+        const random = (count: number): Uint8Array => new Uint8Array(count).fill(7);
+        const still: Clock = { ...nodeClock, now: () => 0 };
+        return await connectStepped(
+          guest,
+          () => output.includes(READY),
+          () => connect(still, { random }),
+        );
+      }
+      if (options.icount) await ready;
+      return await connect(nodeClock);
+    };
+    const connection = await Promise.race([connecting(), died]);
     const reconnect = () => connectAgent(control, bytes, nodeClock, { timeoutMs: BOOT_TIMEOUT_MS });
     return {
       reconnect,
