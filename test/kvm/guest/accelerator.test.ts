@@ -98,11 +98,16 @@ describe('the accelerator', () => {
     const directory = mkdtempSync(join(tmpdir(), 'nobody-'));
     await host('chown', '65534:65534', directory);
     const words = ['--reuid=65534', '--regid=65534', '--clear-groups', '--inh-caps=-all'];
-    const program = join(import.meta.dirname, '../../../build/bin/tskata');
+    // Wherever the checkout is, and whoever may look into it.
+    const programs = join(directory, 'build');
+    mkdirSync(programs);
+    await host('mount', '--bind', join(import.meta.dirname, '../../../build'), programs);
+    const program = join(programs, 'bin/tskata');
     const roots = [`TSKATA_RUN_ROOT=${directory}/run`, `TSKATA_LIB_ROOT=${directory}/lib`];
     const line = ['setpriv', ...words, 'env', ...roots, program, 'doctor', '--json'];
     // The user is another problem, so that doctor's status is 1.
     const output = await host('sh', '-c', '"$@" || [ $? = 1 ]', 'sh', ...line);
+    await host('umount', programs);
     rmSync(directory, { recursive: true });
     const report = JSON.parse(output) as Report;
     expect(report).toMatchObject({ ok: false, accelerator: 'tcg' });

@@ -106,7 +106,9 @@ describe('tskata run with a configuration that takes vsock', () => {
     const run = ['run', '--rm', '--network', 'none', '--privileged', 'busybox', 'sh', '-c', script];
     const result = await callPatiently(tskata, ['--runtime-config-path', file, ...run]);
     expect(result).toEqual({ status: 9, stdout: '1\n0\n', stderr: '' });
-    expect(tskata.leaks()).toEqual([]);
+    // The kernel's thread for the device leaves the group after its machine: the group goes with the next command.
+    const isClean = async () => (await tskata.call(['list'])).status === 0 && tskata.leaks().length === 0;
+    await eventually(isClean, 30_000, 'nothing is left').catch(() => expect(tskata.leaks()).toEqual([]));
   });
 });
 
