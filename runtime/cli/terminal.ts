@@ -8,9 +8,12 @@ import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import type { WriteStream } from 'node:tty';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
+import { deadline } from './wait.ts';
 
 /** Descriptor of the helper's by which it knows that we live. */
 const LINK = 3;
+/** It takes a millisecond; one that somebody has stopped must not hold up our own end. */
+const GIVE_BACK_MS = 1_000;
 
 export interface TerminalSize {
   readonly rows: number;
@@ -38,6 +41,8 @@ export async function lendTerminal(programs: string): Promise<() => Promise<void
     holder.once('close', () => resolve());
     holder.once('error', () => resolve());
   });
+  // Its end is what counts, however it comes.
+  link.on('error', () => undefined);
   let words = '';
   holder.stderr?.on('data', (bytes: Buffer) => {
     words += bytes.toString();
@@ -46,6 +51,6 @@ export async function lendTerminal(programs: string): Promise<() => Promise<void
   if (!lent) throw new TskataError(Code.Internal, `make the terminal raw: ${words.trim() || 'the helper ended'}`);
   return async () => {
     link.destroy();
-    await ended;
+    await Promise.race([ended, deadline(GIVE_BACK_MS)]);
   };
 }

@@ -3,12 +3,16 @@
  * says so there, and sets it back when that end is closed, which a command does that is killed as well.
  */
 import { ioctl, writeAll } from '../../agent/sys/calls.ts';
-import { IOCTL } from '../../agent/sys/linux.ts';
-import { utf8, viewOf } from '../../agent/sys/structs.ts';
+import { check } from '../../agent/sys/errors.ts';
+import { IOCTL, SIG_HOW } from '../../agent/sys/linux.ts';
+import { sigset, utf8, viewOf } from '../../agent/sys/structs.ts';
 import type { Sys } from '../../agent/sys/sys.ts';
+import { SYS } from '../../agent/sys/syscalls.ts';
 
 const TERMINAL = 0;
 const COMMAND = 3;
+/** Numbers of signals, real-time ones included. */
+const SIGNALS = 64;
 
 /** struct termios of the kernel: c_iflag, c_oflag, c_cflag, c_lflag, c_line, c_cc[19]. */
 const TERMIOS_BYTES = 36;
@@ -39,8 +43,10 @@ function rawSettings(settings: Uint8Array): Uint8Array {
   return raw;
 }
 
-/** Returns when the command has ended or given the terminal back, and the terminal is as it was. */
+/** Returns when the command has ended or given the terminal back, and the terminal is as it was. No signal but SIGKILL ends it before. */
 export function lendTerminal(sys: Sys): void {
+  const all = sigset(Array.from({ length: SIGNALS }, (_, index) => index + 1));
+  check(sys.call(SYS.rt_sigprocmask, SIG_HOW.BLOCK, all, null, all.length), 'block signals');
   const settings = new Uint8Array(TERMIOS_BYTES);
   ioctl(sys, TERMINAL, IOCTL.TCGETS, settings);
   ioctl(sys, TERMINAL, IOCTL.TCSETS, rawSettings(settings));

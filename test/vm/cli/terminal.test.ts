@@ -9,6 +9,12 @@ import { ending, eventually, Tskata, watchOutput } from '../../helpers/tskata.ts
 const THEN = '; s=$?; stty -a | grep -oE -- "-?(icanon|echo) "; echo "status $s"';
 const RESTORED = /(?<!-)icanon\s+(?<!-)echo\s+status (\d+)/;
 
+/** Processes of that parent. */
+function childrenOf(parent: number): number[] {
+  const text = readFileSync(`/proc/${parent}/task/${parent}/children`, 'utf8').trim();
+  return text === '' ? [] : text.split(' ').map(Number);
+}
+
 describe('a terminal', () => {
   let tskata: Tskata;
   let child: ChildProcess;
@@ -110,6 +116,9 @@ describe('a terminal', () => {
     const output = watchOutput(child);
     await output.until(/# /);
     const { pid } = commandOf(verb) as { pid: number };
+    // What holds the terminal heeds nobody but the command.
+    const [holder = 0] = childrenOf(pid);
+    for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR1'] as const) process.kill(holder, signal);
     process.kill(pid, 'SIGKILL');
     await output.until(RESTORED);
     await ended;
