@@ -225,8 +225,8 @@ export class Container {
   /** Kills an exec that nobody waits for, and forgets it. */
   async endExec(execId: string): Promise<void> {
     const process = this.process(execId);
-    if (process.phase !== 'stopped') process.signal(SIG.KILL);
-    await process.exited;
+    process.child.signal(SIG.KILL);
+    await waitForEnds(this.tools.loop, [process]);
     this.deleteProcess(execId);
   }
 

@@ -30,6 +30,14 @@ export async function endInGuest(guest: GuestConnection, containerId: string, ex
   }
 }
 
+/**
+ * Takes back a container whose making was given up: by one call, which the agent meets before whatever it is asked next,
+ * so that it never concerns a later container of the same id. One that is being made still is undone by the agent itself.
+ */
+export function takeBackContainer(guest: GuestConnection, containerId: string): void {
+  guest.call.deleteContainer({ containerId }, { timeoutMs: DELETE_CALL_MS }).catch(() => undefined);
+}
+
 /** Removes a container from the guest; one that runs although the host gave its start up is ended first. */
 export async function deleteInGuest(guest: GuestConnection, containerId: string): Promise<void> {
   const remove = () => guest.call.deleteContainer({ containerId }, { timeoutMs: DELETE_CALL_MS });

@@ -21,7 +21,7 @@ import { Container } from './container.ts';
 import { containerSpecMessage } from './container-spec.ts';
 import { CREATE_CALL_MS } from './deadlines.ts';
 import type { SandboxListener } from './events.ts';
-import { deleteInGuest, isUnanswered } from './give-up.ts';
+import { deleteInGuest, isUnanswered, takeBackContainer } from './give-up.ts';
 import type { Machine } from './machine.ts';
 import { machineSize, sandboxLimits } from './machine-size.ts';
 import { type ContainerNamespaces, planNamespaces } from './namespaces.ts';
@@ -263,8 +263,7 @@ export class Sandbox {
     };
     const call = machine.guest.call.createContainer(message, { timeoutMs: CREATE_CALL_MS });
     await step('set up the container in the guest', () => machine.explained(call)).catch((error: unknown) => {
-      // Nobody waits for this: the agent meets it before whatever is asked for next.
-      if (isUnanswered(error)) void this.#deleteInGuest(request.id);
+      if (isUnanswered(error)) takeBackContainer(machine.guest, request.id);
       throw error;
     });
     return { container, machine };

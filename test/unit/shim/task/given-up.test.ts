@@ -30,6 +30,9 @@ describe('what the guest does although its answer does not come in time', () => 
     await expect(shim.task.create({ id, bundle, rootfs })).rejects.toMatchObject(unanswered);
     await shim.task.create({ id, bundle, rootfs });
     expect([...guest.containers.keys()]).toEqual(['first', 'late']);
+    // Nothing comes later that could concern the new one.
+    expect(guest.calls.filter((name) => name === 'deleteContainer')).toHaveLength(1);
+    expect(guest.calls).not.toContain('signalProcess');
   });
 
   test('Start of a container: it is ended, and can be deleted', async () => {
