@@ -14,6 +14,7 @@ import type { SandboxListener } from './events.ts';
 import { endInGuest, isUnanswered } from './give-up.ts';
 import type { Machine } from './machine.ts';
 import { Mutex } from './mutex.ts';
+import { OomReports } from './oom-reports.ts';
 import { GuestProcess, type ProcessHooks } from './process.ts';
 import { type OpenProcessIo, type StdioPaths, streamIds } from './process-io.ts';
 import { resourcesMessage } from './resources.ts';
@@ -22,8 +23,6 @@ import type { ProcessExit } from './status.ts';
 import { within } from './step.ts';
 import { mergeResources } from './update.ts';
 
-/** Least time between two reports of kills for memory: a guest must not flood containerd. */
-const OOM_INTERVAL_MS = 1_000;
 /** How long an init's exit waits for those of its execs, which end with it. */
 const EXECS_END_MS = 1_000;
 /** How long an exit waits for the end of the container's stand-in. */
@@ -76,8 +75,7 @@ export class Container {
   readonly #execs = new Map<string, { readonly process: GuestProcess; readonly request: ExecRequest }>();
   #resources: SpecResources;
   #paused = false;
-  #oomKills = 0n;
-  #oomToldMs = Number.NEGATIVE_INFINITY;
+  readonly #oomReports = new OomReports();
 
   constructor(parts: ContainerParts) {
     this.#parts = parts;
@@ -246,10 +244,7 @@ export class Container {
     await Promise.all(this.processes.map((process) => this.#releaseIo(process)));
   }
 
-  /**
-   * The guest says how many processes of this container the kernel has killed for memory so far. Each rise is told, but
-   * none after the init's exit, and those of one second as one.
-   */
+  /** The guest says how many processes of this container the kernel has killed for memory so far. None is told after the init's exit. */
   tellOom(kills: bigint): void {
     if (this.init.status.name !== 'stopped') this.#tellOom(kills);
   }
@@ -329,12 +324,7 @@ export class Container {
   }
 
   #tellOom(kills: bigint): void {
-    if (kills <= this.#oomKills) return;
-    this.#oomKills = kills;
-    const now = performance.now();
-    if (now - this.#oomToldMs < OOM_INTERVAL_MS) return;
-    this.#oomToldMs = now;
-    this.#parts.listener({ type: 'oom', container: this });
+    if (this.#oomReports.isNews(kills)) this.#parts.listener({ type: 'oom', container: this });
   }
 
   /** Somebody on the host killed the number that stands for this container: that was meant for the container. */
