@@ -106,8 +106,8 @@ export class HostMounts {
       const flags = AT.EMPTY_PATH | (idMap.recursive ? AT.RECURSIVE : 0);
       mountSetattr(this.#sys, tree, '', flags, { set: MOUNT_ATTR.IDMAP, usernsFd: namespace });
     } catch (error) {
-      if (!isErrno(error, E.EINVAL)) throw error;
-      const fact = `its file system${idMap.recursive ? ', or one below it,' : ''} cannot map owners`;
+      if (!isErrno(error, E.EINVAL, E.EPERM)) throw error;
+      const fact = `its file system${idMap.recursive ? ', or one below it,' : ''} cannot map owners, or maps them already`;
       throw new TskataError(Code.FailedPrecondition, `bind ${source} with mapped ids: ${fact}`, error);
     } finally {
       close(this.#sys, namespace);

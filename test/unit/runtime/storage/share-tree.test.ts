@@ -12,6 +12,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { type HostSource, inspectSources } from '../../../../runtime/storage/host-source.ts';
+import type { MountIdMap } from '../../../../runtime/storage/id-map.ts';
 import type { ShareRequest } from '../../../../runtime/storage/plan.ts';
 import { type HostMounts, ShareTree } from '../../../../runtime/storage/share-tree.ts';
 
@@ -44,7 +45,10 @@ function look(path: string): HostSource {
   return found;
 }
 
-const bind = (source: string, more: { readOnly?: boolean; recursive?: boolean; followsHost?: boolean } = {}) =>
+const bind = (
+  source: string,
+  more: { readOnly?: boolean; recursive?: boolean; followsHost?: boolean; idMap?: MountIdMap } = {},
+) =>
   ({
     kind: 'bind',
     source,
@@ -84,6 +88,12 @@ test('who asks for the same gets the same entry, until the last has given it bac
   const [one, two] = await Promise.all([tree.add(bind(source)), tree.add(bind(source))]);
   expect(two).toEqual(one);
   expect((await tree.add(bind(source, { readOnly: true }))).directory).not.toBe(one.directory);
+  const ranges = (hostId: number) => [{ containerId: 0, hostId, size: 1 }];
+  const mapped = (hostId: number) =>
+    tree.add(bind(source, { idMap: { recursive: false, uidMappings: ranges(hostId), gidMappings: ranges(1) } }));
+  const owners = [one, await mapped(1), await mapped(2)].map((entry) => entry.directory);
+  expect(new Set(owners).size).toBe(3);
+  expect((await mapped(2)).directory).toBe(owners[2]);
   const overlay: ShareRequest = { kind: 'overlay', options: ['lowerdir=/a:/b'], readOnly: false };
   expect((await tree.add(overlay)).directory).not.toBe((await tree.add(overlay)).directory);
   expect(await tree.remove(one)).toBeUndefined();
