@@ -132,7 +132,8 @@ export class Storages {
     const path = `${SHARES}/${checkTag('tag', tag)}`;
     checkCount('names', names, MAX_NAMES);
     for (const name of names) checkTag('names', name);
-    if (this.shares.has(tag) && names.length > 0) await this.run(planForget(path, names));
+    const share = this.shares.get(tag);
+    if (share !== undefined && share.users > 0 && names.length > 0) await this.run(planForget(path, names));
   }
 
   /** One of the sandbox's: it is not undone with the container that asked. */
