@@ -31,6 +31,8 @@ const SHIM_GRACE_MS = 2_000;
 const KILL_MS = 1_500;
 const GROUP_END_MS = 1_000;
 const GROUP_STEP_MS = 25;
+/** What the waits above leave of the 5 s, and some time to work. */
+const SOCKET_LOCK_MS = 250;
 const KILLED_STATUS = 137;
 const MAX_RECORD_BYTES = 256 * 1024;
 const MAX_CONFIG_BYTES = 16 << 20;
@@ -60,19 +62,31 @@ export function deleteShim(sys: Sys, target: ShimTarget, bundle: string): Uint8A
   }
   if (bundle.startsWith('/')) unmountRootfs(sys, bundle);
   if (ownMachine) {
-    const socket = shimSocketPath(target, target.id);
-    const served = withSocketLock(sys, target.runRoot, () => {
-      if (isServed(sys, socket)) return true;
-      removeSocket(sys, socket);
-      removeTree(sys, machineSockets(socket));
-      return false;
-    });
-    // A new shim of the same id may be there by now: containerd deletes late.
-    if (served) return encodeDeleteResponse(record, clockNs(sys, CLOCK.REALTIME));
+    // What stays is found by the next command.
+    if (!removeSockets(sys, target)) return encodeDeleteResponse(record, clockNs(sys, CLOCK.REALTIME));
     removeCgroups(sys, target.runRoot, record);
   }
   if (exists(sys, directory)) removeTree(sys, directory);
   return encodeDeleteResponse(record, clockNs(sys, CLOCK.REALTIME));
+}
+
+/**
+ * Says whether the sockets are gone. A new shim of the same id may be there by now, since containerd deletes late, and
+ * whoever holds the lock may stand still: neither must cost the answer.
+ */
+function removeSockets(sys: Sys, target: ShimTarget): boolean {
+  const socket = shimSocketPath(target, target.id);
+  try {
+    return withSocketLock(sys, target.runRoot, SOCKET_LOCK_MS, () => {
+      if (isServed(sys, socket)) return false;
+      removeSocket(sys, socket);
+      removeTree(sys, machineSockets(socket));
+      return true;
+    });
+  } catch (error) {
+    if (error instanceof TskataError && error.code === Code.DeadlineExceeded) return false;
+    throw error;
+  }
 }
 
 /** The record of the container; before its first Create all that is known is the shim that `start` made for it. */

@@ -9,7 +9,7 @@ import type { Sys } from '../../agent/sys/sys.ts';
 import { SYS } from '../../agent/sys/syscalls.ts';
 import { removeDeadCgroups } from './dead-cgroups.ts';
 import { removeTree } from './remove-tree.ts';
-import { isServed, withSocketLock } from './start-shim.ts';
+import { isServed, LOCK_MS, withSocketLock } from './start-shim.ts';
 
 /** Removes and tells, in lines. A thing that resists is left for the next time. */
 export function collectGarbage(sys: Sys, runRoot: string): string[] {
@@ -19,7 +19,7 @@ export function collectGarbage(sys: Sys, runRoot: string): string[] {
   }
   const removed = [
     ...unmountBelow(sys, runRoot),
-    ...withSocketLock(sys, runRoot, () => removeStaleSockets(sys, `${runRoot}/s`)),
+    ...withSocketLock(sys, runRoot, LOCK_MS, () => removeStaleSockets(sys, `${runRoot}/s`)),
     ...removeDeadCgroups(sys, runRoot),
   ];
   return removed.map((line) => `${line}\n`);

@@ -37,6 +37,9 @@ const BACKLOG = 128;
 const MAX_CONFIG_BYTES = 16 << 20;
 /** In the state directory: the shim's process, for a `delete` that comes before the first record. */
 export const SHIM_FILE = 'shim.json';
+/** The lock of the sockets is held for some system calls: longer is a holder that stands still. */
+export const LOCK_MS = 10_000;
+const LOCK_STEP_MS = 5;
 const NEW_FILE = O.WRONLY | O.CREAT | O.TRUNC | O.NOFOLLOW;
 const SHIM_PATH = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
@@ -165,7 +168,7 @@ function spawnDetached(sys: Sys, plan: SpawnPlan): number {
 
 /** The listening socket. Only one of two starts of one id can win. */
 function openListener(sys: Sys, target: ShimTarget, path: string): number {
-  return withSocketLock(sys, target.runRoot, () => {
+  return withSocketLock(sys, target.runRoot, LOCK_MS, () => {
     if (isServed(sys, path)) {
       throw new TskataError(
         Code.AlreadyExists,
@@ -181,14 +184,27 @@ function openListener(sys: Sys, target: ShimTarget, path: string): number {
   });
 }
 
-/** Whoever looks at a socket and then binds or removes it does so alone: between bind and listen one looks dead. */
-export function withSocketLock<T>(sys: Sys, runRoot: string, action: () => T): T {
+/**
+ * Whoever looks at a socket and then binds or removes it does so alone: between bind and listen one looks dead. Throws
+ * DeadlineExceeded when another holds the lock for longer than `waitMs`.
+ */
+export function withSocketLock<T>(sys: Sys, runRoot: string, waitMs: number, action: () => T): T {
   const directory = `${runRoot}/s`;
   mkdirAll(sys, directory, 0o700);
   const lock = open(sys, `${directory}/.lock`, O.RDWR | O.CREAT | O.NOFOLLOW, 0o600);
   try {
-    check(sys.call(SYS.flock, lock, LOCK.EX), 'lock', directory);
-    return action();
+    for (let waitedMs = 0; ; waitedMs += LOCK_STEP_MS) {
+      const result = sys.call(SYS.flock, lock, LOCK.EX | LOCK.NB);
+      if (result !== -E.EAGAIN) {
+        check(result, 'lock', directory);
+        return action();
+      }
+      if (waitedMs >= waitMs) {
+        const fact = `another process has held it for ${waitMs} ms; see /proc/locks for which, and end it`;
+        throw new TskataError(Code.DeadlineExceeded, `lock ${directory}: ${fact}`);
+      }
+      sys.call(SYS.poll, new Uint8Array(8), 0, LOCK_STEP_MS);
+    }
   } finally {
     close(sys, lock);
   }

@@ -116,3 +116,21 @@ test.each(CASES)('%s is killed, its pod being %s', { timeout: TEST_TIMEOUT_MS },
   await eventually(() => !processes.some(isAlive), 10_000, 'the end of every process of the pod');
   expect((await pods.exec('other-app', `after-${part}-${load}`, 'sh', '-c', 'exit 7')).status).toBe(7);
 });
+
+test('delete is done within its 5 s although shim, keeper, QEMU and file server stand still', {
+  timeout: TEST_TIMEOUT_MS,
+}, async () => {
+  await pods.sandbox('hung');
+  const { shim, keeper, qemu, bundle } = pods.record('hung');
+  const parts = [shim, keeper, qemu].flatMap((ref) => ref ?? []);
+  const server = findProcess(childOf(keeper?.pid ?? 0, 'virtiofsd'));
+  for (const { pid } of [...parts, ...(server === undefined ? [] : [server])]) process.kill(pid, 'SIGSTOP');
+  const flags = ['-namespace', 'default', '-address', containerd.paths.socket, '-publish-binary', '', '-id', 'hung'];
+  const began = performance.now();
+  const program = 'containerd-shim-tskata-v2';
+  const { status, stderr } = await containerd.call([program, ...flags, '-bundle', bundle, 'delete']);
+  expect(performance.now() - began).toBeLessThan(5_000);
+  expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+  await eventually(() => !parts.some(isAlive), 10_000, 'the end of every process of the pod');
+  await pods.remove('hung');
+});
