@@ -43,6 +43,8 @@ export interface ContainerParts {
   /** Host process number of the machine's QEMU. */
   readonly machinePid: number;
   readonly createdAt: Date;
+  /** What follows the start of the init, before its caller is answered. Never rejects. */
+  readonly afterStart: () => Promise<void>;
   /** The machine, or an error that says why there is none. */
   readonly machine: (operation: string) => Machine;
   /** The number of one more exec. Throws ResourceExhausted when the sandbox has all that it can hold. */
@@ -137,6 +139,7 @@ export class Container {
       if (process.status.name === 'stopped') await this.#endStandIn();
       throw error;
     }
+    await this.#parts.afterStart();
     return process;
   }
 
@@ -216,8 +219,8 @@ export class Container {
     this.#resources = mergeResources(this.#resources, resources);
   }
 
+  /** The counters of its cgroup, which stay until it is deleted. Throws Unavailable when the machine has ended. */
   stats(): Promise<StatsResponse> {
-    if (this.init.status.name === 'stopped') throw this.#notRunning('stats');
     return this.#parts
       .machine(`stats of container ${this.id}`)
       .guest.call.statsContainer({ containerId: this.id }, QUICK);

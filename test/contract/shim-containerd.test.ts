@@ -5,6 +5,7 @@
 import { copyFileSync, mkdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { findGroups } from '../helpers/containerd/leaks.ts';
 import { CONTAINERD_RELEASES } from '../helpers/containerd/programs.ts';
 import { Containerd } from '../helpers/containerd.ts';
 import { eventually, watchOutput } from '../helpers/tskata.ts';
@@ -30,10 +31,15 @@ describe.each(CONTAINERD_RELEASES)('containerd %s', (release) => {
   const run = (flags: readonly string[], id: string, ...command: string[]) =>
     ctr('run', ...flags, '--runtime', 'io.containerd.tskata.v2', '--rootfs', rootfs, id, ...command);
 
-  test('a container runs in a kernel of its own, and its exit code comes back', async () => {
-    const { status, stdout } = await run(['--rm'], 'one', '/bin/busybox', 'sh', '-c', 'uname -r; exit 9');
+  test('a container runs in a kernel of its own, its exit code comes back, and its group on the host goes', async () => {
+    const id = `one-${process.pid}`;
+    const groups = (): string[] => findGroups(`default/${id}`);
+    const going = run(['--rm'], id, '/bin/busybox', 'sh', '-c', 'uname -r; sleep 1; exit 9');
+    await eventually(() => groups().length > 0, 30_000, 'a group of the container');
+    const { status, stdout } = await going;
     expect(status).toBe(9);
     expect(stdout).toMatch(/tskata/);
+    await eventually(() => groups().length === 0, 20_000, 'no group of the container');
   });
 
   test('a missing program is told in the words that clients know', async () => {
@@ -75,6 +81,7 @@ describe.each(CONTAINERD_RELEASES)('containerd %s', (release) => {
     await ctr('task', 'resume', 'life');
     await ctr('task', 'kill', '-s', 'SIGKILL', 'life');
     await eventually(async () => /STOPPED/.test((await ctr('task', 'ls')).stdout), 10_000, 'the end of the task');
+    expect((await ctr('task', 'metrics', 'life')).stdout).toMatch(/memory.usage_in_bytes|memory.usage\s/);
     await ctr('task', 'rm', 'life');
     await ctr('container', 'rm', 'life');
     await seen.until(/containers\/delete/, 10_000);

@@ -1,5 +1,5 @@
 /** What pods and containers make on a machine: looked for where a test's containerd would leave it. */
-import { readdirSync, readFileSync, readlinkSync, rmdirSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, readlinkSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestNamespaces } from './namespaces.ts';
 
@@ -103,19 +103,24 @@ function linksOf(lines: readonly string[]): string[] {
   );
 }
 
-/** Below every hierarchy of cgroup v1, and below the one of v2. */
+/** A group by its path below the root, in every hierarchy of cgroup v1 and in the one of v2. */
+export function findGroups(path: string): string[] {
+  return [CGROUPS, ...entriesOf(CGROUPS)]
+    .map((hierarchy) => join(hierarchy, path))
+    .filter((group) => existsSync(group));
+}
+
 function cgroupsBelow(parent: string): string[] {
-  const hierarchies = [CGROUPS, ...entriesOf(CGROUPS)];
-  return hierarchies.flatMap((hierarchy) => walk(join(hierarchy, parent), undefined));
+  return findGroups(parent).flatMap((group) => walk(group, undefined));
 }
 
 /** Removes the emptied parent of a test's cgroups, which whoever made the first child made with it. */
 export function removeCgroupParent(parent: string): void {
-  for (const hierarchy of [CGROUPS, ...entriesOf(CGROUPS)]) {
+  for (const group of findGroups(parent)) {
     try {
-      rmdirSync(join(hierarchy, parent));
+      rmdirSync(group);
     } catch {
-      // It is not there, or something is left in it, which has been told.
+      // Something is left in it, which has been told.
     }
   }
 }

@@ -32,7 +32,7 @@ describe('the machine ends', () => {
     expect(performance.now() - endedMs).toBeLessThan(1_000);
     expect(shim.topics.slice(-2)).toEqual(['exit', 'exit']);
     expect(await shim.task.state({ id })).toMatchObject({ status: 3, exitStatus: 137 });
-    await expect(shim.task.stats({ id })).rejects.toMatchObject({ code: Code.FailedPrecondition });
+    await expect(shim.task.stats({ id })).rejects.toMatchObject({ code: Code.Unavailable });
     expect(shim.record(id)).toMatchObject({ exit: { status: 137, reason: expect.stringContaining('last words') } });
     await shim.task.delete({ id, execId: 'e' });
     await shim.task.delete({ id });

@@ -289,6 +289,11 @@ describe('resources', () => {
     const before = performance.now();
     for (let call = 0; call < 20; call += 1) await vm.call.statsContainer({ containerId: ID });
     expect((performance.now() - before) / 20).toBeLessThan(100);
+    await vm.call.signalProcess({ containerId: ID, signal: 9, all: true });
+    await vm.call.waitProcess({ containerId: ID });
+    const last = await vm.call.statsContainer({ containerId: ID });
+    expect(last.cpu?.usageUsec).toBeGreaterThanOrEqual(stats.cpu?.usageUsec ?? 0n);
+    expect(last.pidsCurrent).toBe(0n);
   });
 
   test('that run out kill, and are reported', async () => {
