@@ -12,7 +12,7 @@ import { SYS } from '../sys/syscalls.ts';
 
 /** The sending half of a stream of the bytes port. */
 export interface OutputStream {
-  whenWritable(ready: (maxBytes: number) => void): void;
+  whenWritable(ready: (maxBytes: number) => void, atLeast?: number): void;
   send(bytes: Uint8Array): void;
   sendFrom(maxBytes: number, read: (buffer: Uint8Array, offset: number, length: number) => number): number;
   end(): void;
@@ -21,6 +21,8 @@ export interface OutputStream {
 
 /** What a terminal may hold between a write and a read: its flip buffers and the line discipline's. */
 const TERMINAL_TAIL_BYTES = 128 * 1024;
+/** The longest datagram that the kernel gives (UDP over IPv4); a read of fewer bytes would cut it off. */
+const MAX_DATAGRAM_BYTES = 65_507;
 const DISCARD_BYTES = 16 * 1024;
 
 /** Copies until the end of the descriptor, which it owns. */
@@ -42,6 +44,8 @@ export class OutputPump {
 
   /** A read of nothing is the end, but for datagrams: an empty one is what no stream can carry, and is dropped. */
   private readonly emptyIsEnd: boolean;
+  /** What the stream must take at once. */
+  private readonly leastBytes: number;
 
   constructor(
     sys: Sys,
@@ -51,6 +55,7 @@ export class OutputPump {
     kind: 'bytes' | 'datagrams' = 'bytes',
   ) {
     this.emptyIsEnd = kind === 'bytes';
+    this.leastBytes = kind === 'bytes' ? 1 : MAX_DATAGRAM_BYTES;
     this.sys = sys;
     this.loop = loop;
     this.fd = fd;
@@ -144,7 +149,7 @@ export class OutputPump {
     stream.whenWritable((maxBytes) => {
       this.waiting = false;
       if (!this.finished) this.copy(stream, maxBytes);
-    });
+    }, this.leastBytes);
     // Mostly it was written at once, and the watch can stay: two calls of the kernel less for each piece.
     if (this.waiting) this.unwatch();
   }

@@ -44,6 +44,8 @@ export class MuxStream {
   /** Consumed and not granted again yet. */
   private ungranted = 0;
   private waiter: ((maxBytes: number) => void) | undefined;
+  /** What it waits for. */
+  private leastCredit = 1;
   private queued = false;
   /** The peer has registered the stream: nothing may be sent before. */
   private open: boolean;
@@ -71,17 +73,19 @@ export class MuxStream {
 
   /**
    * Calls `ready` once, when bytes can be sent, with how many. It must send (or not) during the call. One at a time;
-   * streams that wait take turns, a frame each.
+   * streams that wait take turns, a frame each. `atLeast`: fewer bytes are of no use, as to a datagram.
    */
-  whenWritable(ready: (maxBytes: number) => void): void {
+  whenWritable(ready: (maxBytes: number) => void, atLeast = 1): void {
     if (this.closed) return;
     assert(this.waiter === undefined, 'a stream has one waiting writer');
+    assert(atLeast > 0 && atLeast <= MAX_STREAM_BODY_BYTES, 'a frame can hold what is waited for');
     this.waiter = ready;
+    this.leastCredit = atLeast;
     this.tryQueue();
   }
 
   private tryQueue(): void {
-    if (this.queued || this.waiter === undefined || this.credit === 0 || this.dead) return;
+    if (this.queued || this.waiter === undefined || this.credit < this.leastCredit || this.dead) return;
     this.queued = true;
     this.owner.enqueue(this);
   }

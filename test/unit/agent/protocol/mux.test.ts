@@ -116,6 +116,21 @@ describe('a stream', () => {
     expect(seen.bytes).toBe(5);
   });
 
+  it('waits for as much credit as its writer can use', () => {
+    const { settle, open } = pair();
+    const [near, far] = open();
+    sink(far, false);
+    pour(near, STREAM_WINDOW_BYTES - 10);
+    settle();
+    const sent: number[] = [];
+    near.whenWritable((max) => sent.push(max), 11);
+    settle();
+    expect(sent).toEqual([]);
+    far.consumed(STREAM_GRANT_BYTES);
+    settle();
+    expect(sent).toEqual([STREAM_GRANT_BYTES + 10]);
+  });
+
   it('keeps an early end until the guest has accepted it', () => {
     const { hostLink, host, guest, settle } = pair();
     const near = host.open();
