@@ -11,8 +11,12 @@ export interface RunOptions {
   /** The program is killed after this time. */
   readonly timeoutMs: number;
   readonly cwd?: string;
+  /** What the program is told that it is called; its path if left out. */
+  readonly name?: string;
   /** Added to this process's own environment. */
   readonly env?: Readonly<Record<string, string>>;
+  /** All of its environment. */
+  readonly exactEnv?: Readonly<Record<string, string>>;
   readonly input?: Uint8Array | string;
   /** Bytes of output that are kept; more is an error. */
   readonly maxOutputBytes?: number;
@@ -40,7 +44,9 @@ export async function run(program: string, args: readonly string[], options: Run
       stdin: options.input === undefined ? 'ignore' : 'pipe',
       maxBuffer: options.maxOutputBytes ?? MAX_OUTPUT_BYTES,
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+      ...(options.name === undefined ? {} : { argv0: options.name }),
       ...(options.env === undefined ? {} : { env: options.env }),
+      ...(options.exactEnv === undefined ? {} : { env: options.exactEnv, extendEnv: false }),
       ...(options.input === undefined ? {} : { input: options.input }),
       ...(options.signal === undefined ? {} : { cancelSignal: options.signal }),
     });

@@ -243,5 +243,6 @@ export type SpecProcess = z.infer<typeof processSchema>;
 export type SpecResources = z.infer<typeof resourcesSchema>;
 export type SpecSeccomp = z.infer<typeof seccompSchema>;
 export type SpecMount = z.infer<typeof mount>;
+export type SpecHook = z.infer<typeof hook>;
 export type SpecDevice = z.infer<typeof device>;
 export type SpecCapabilities = z.infer<typeof capabilities>;

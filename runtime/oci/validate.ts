@@ -6,6 +6,7 @@
 import type { z } from 'zod';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import { MAX_PROCESS_BYTES, MAX_PROCESS_STRING_BYTES, MAX_PROCESS_STRINGS } from '../../agent/protocol/limits.ts';
+import { hookProblems } from './hooks.ts';
 import { personalityProblems, schedulingProblems } from './scheduling.ts';
 import {
   processSchema,
@@ -106,6 +107,7 @@ function* specProblems(spec: Spec): Generator<Problem> {
   if (spec.process === undefined) yield { path: 'process', message: 'is required' };
   else yield* processProblems(spec.process, 'process.');
   yield* mountProblems(spec);
+  for (const [path, message] of hookProblems(spec.hooks)) yield { path, message };
   yield* namespaceProblems(spec);
   yield* linuxProblems(spec);
 }

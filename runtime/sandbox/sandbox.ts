@@ -22,6 +22,7 @@ import { containerSpecMessage } from './container-spec.ts';
 import { CREATE_CALL_MS } from './deadlines.ts';
 import type { SandboxListener } from './events.ts';
 import { deleteInGuest, isUnanswered, takeBackContainer } from './give-up.ts';
+import { checkHooks, LifecycleHooks, type RunHook } from './hooks.ts';
 import type { Machine } from './machine.ts';
 import { machineSize, sandboxLimits } from './machine-size.ts';
 import { type ContainerNamespaces, planNamespaces } from './namespaces.ts';
@@ -42,6 +43,7 @@ const KILLED_STATUS = 137;
 export interface SandboxParts extends Omit<SandboxMachineParts, 'onEnded' | 'onOom'> {
   readonly listener: SandboxListener;
   readonly startStandIn: StartStandIn;
+  readonly runHook: RunHook;
 }
 
 /** A container to make. */
@@ -243,9 +245,13 @@ export class Sandbox {
       },
       scope,
     );
+    const hooks = new LifecycleHooks({ id: request.id, bundle: request.bundle, spec }, this.#parts.runHook);
+    // After the end of the stand-in, which is registered later.
+    scope.add(async () => this.#warn(request.id, await hooks.gone()));
     const standIn = await step('start the stand-in', () => this.#parts.startStandIn(request.id, networkPathOf(spec)));
     scope.add(() => standIn.end());
-    const container = this.#newContainer(request, plan, { machine, standIn });
+    await hooks.creating(standIn.pid);
+    const container = this.#newContainer(request, plan, { machine, standIn, hooks });
     if (this.#containers.size > 0) {
       await step('limit the host cgroup', () => this.#group.place([...this.containers, container]));
     }
@@ -281,6 +287,7 @@ export class Sandbox {
     const rootfs = planRootfs({ mounts: request.rootfs, sources, bundleRoot, readOnly, idPrefix });
     const mounts = planMounts(spec.mounts ?? [], idPrefix, sources, spec.linux ?? {});
     const volumes = mounts.flatMap((mount) => mount.storage ?? []);
+    checkHooks(spec, this.#config.annotations.caller);
     const options = readOptions(spec.annotations ?? {}, this.#config.annotations);
     const network = networkOf(spec, options, this.#config.annotations.caller);
     const neighbours = this.containers.map(({ id, init }) => ({ id, pid: init.pid }));
@@ -292,7 +299,7 @@ export class Sandbox {
   #newContainer(
     request: CreateRequest,
     { bundle, options }: Plan,
-    { machine, standIn }: { machine: Machine; standIn: StandIn },
+    { machine, standIn, hooks }: { machine: Machine; standIn: StandIn; hooks: LifecycleHooks },
   ): Container {
     return new Container({
       id: request.id,
@@ -304,6 +311,7 @@ export class Sandbox {
       standIn,
       machinePid: machine.vm.qemuPid,
       createdAt: new Date(),
+      afterStart: async () => this.#warn(request.id, await hooks.started()),
       machine: (operation) => this.#machine.running(operation),
       nextExecPid: () => {
         this.#checkRoom();
@@ -336,6 +344,6 @@ export class Sandbox {
   }
 
   #warn(id: string, failures: readonly TskataError[]): void {
-    for (const failure of failures) this.#parts.log.warn('undo failed', { container: id, error: failure.message });
+    for (const failure of failures) this.#parts.log.warn('step failed', { container: id, error: failure.message });
   }
 }

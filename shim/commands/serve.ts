@@ -12,6 +12,7 @@ import { createQemuFactory } from '../../runtime/qemu/qemu.ts';
 import { noHostGroup } from '../../runtime/sandbox/host-group.ts';
 import { StateStore } from '../../runtime/state/store.ts';
 import { type Assign, readAssign } from '../assign.ts';
+import { runHook } from '../hooks.ts';
 import { createHostGroup } from '../host-group.ts';
 import { SandboxKeeper } from '../keeper.ts';
 import { createNetworks } from '../networks.ts';
@@ -90,6 +91,7 @@ function createShim({ assign, settings, debug, store, directory, log }: ShimInpu
       connectGuest: connectAgent,
       hostMounts: keeper.mounts,
       startStandIn: keeper.startStandIn,
+      runHook,
       hostGroup: group.enabled ? createHostGroup(keeper, log) : noHostGroup,
       networks: createNetworks(keeper, {
         helper: join(LIB, 'tskata-helper'),

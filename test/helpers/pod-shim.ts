@@ -4,18 +4,7 @@
  */
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
-import {
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
@@ -28,101 +17,21 @@ import { nodeClock } from '../../runtime/host/clock.ts';
 import { socketChannel } from '../../runtime/host/socket-channel.ts';
 import { StateStore } from '../../runtime/state/store.ts';
 import { Task } from '../../shim/task/generated/task.ts';
+import { writeBusyboxRoot } from './busybox-root.ts';
+import { type TestContainer, testProcess, writeBundle } from './pod-bundle.ts';
+import { descendants, holders } from './process-tree.ts';
 import { BUILD, eventually } from './tskata.ts';
 
 const NAMESPACE = 'storage';
 const PROCESS_TYPE = 'types.containerd.io/opencontainers/runtime-spec/1/Process';
 const CALL = { timeoutMs: 100_000 };
 const ENDED_MS = 10_000;
-const CAPABILITIES = [
-  'CAP_CHOWN',
-  'CAP_DAC_OVERRIDE',
-  'CAP_FOWNER',
-  'CAP_FSETID',
-  'CAP_MKNOD',
-  'CAP_SETGID',
-  'CAP_SETUID',
-];
-
-/** A mount of config.json. */
-export interface TestMount {
-  readonly destination: string;
-  readonly type?: string;
-  readonly source?: string;
-  readonly options?: readonly string[];
-  readonly uidMappings?: readonly object[];
-  readonly gidMappings?: readonly object[];
-}
-
-/** A container to make. */
-export interface TestContainer {
-  /** A shell line; without one the container waits. */
-  readonly line?: string;
-  /** Mounts of Create; none: the bundle's own root is a copy of the test's busybox. */
-  readonly rootfs?: readonly { readonly type: string; readonly source: string; readonly options: readonly string[] }[];
-  readonly mounts?: readonly TestMount[];
-  readonly readonlyRoot?: boolean;
-  /** Beside the usual ones. */
-  readonly capabilities?: readonly string[];
-  readonly annotations?: Readonly<Record<string, string>>;
-  readonly cgroupsPath?: string;
-  /** linux.resources of config.json. */
-  readonly resources?: object;
-  /** Of a user namespace of its own, for users and groups. */
-  readonly idMappings?: readonly object[];
-}
 
 /** How a process ended and what it printed, both streams together. */
 export interface Outcome {
   readonly status: number;
   readonly output: string;
 }
-
-/** A directory of the host with busybox and links for all its applets. */
-export function writeBusyboxRoot(path: string): string {
-  for (const name of ['bin', 'dev', 'etc', 'proc', 'sys', 'tmp']) mkdirSync(join(path, name), { recursive: true });
-  copyFileSync('/bin/busybox', join(path, 'bin/busybox'));
-  for (const name of APPLETS) symlinkSync('busybox', join(path, 'bin', name));
-  return path;
-}
-
-const APPLETS = [
-  ...['sh', 'cat', 'ls', 'stat', 'df', 'touch', 'mkdir', 'rm', 'rmdir', 'mv', 'cp', 'ln', 'chown', 'chmod', 'sleep'],
-  ...[
-    'mount',
-    'umount',
-    'mknod',
-    'mkfifo',
-    'find',
-    'grep',
-    'head',
-    'wc',
-    'sort',
-    'seq',
-    'dd',
-    'sync',
-    'readlink',
-    'su',
-  ],
-  ...[
-    'id',
-    'true',
-    'echo',
-    'od',
-    'tr',
-    'cut',
-    'nc',
-    'xargs',
-    'tail',
-    'test',
-    'md5sum',
-    'du',
-    'expr',
-    'uniq',
-    'sed',
-    'kill',
-  ],
-];
 
 /** One shim and the containers in its machine. */
 export class PodShim {
@@ -160,7 +69,7 @@ export class PodShim {
 
   /** Makes a container; the first starts the shim. Rejects with the shim's error. */
   async create(id: string, container: TestContainer = {}): Promise<void> {
-    const bundle = this.#writeBundle(id, container);
+    const bundle = writeBundle(join(this.directory, `bundle-${id}`), join(this.directory, 'busybox'), container);
     this.#task ??= await this.#start(bundle);
     const rootfs = (container.rootfs ?? []).map((mount) => ({ ...mount, target: '' }));
     const output = this.#output(id);
@@ -188,7 +97,7 @@ export class PodShim {
   async exec(id: string, line: string, capabilities: readonly string[] = []): Promise<Outcome> {
     const execId = `exec${this.#count++}`;
     const output = this.#output(execId);
-    const process = JSON.stringify(this.#process(line, capabilities));
+    const process = JSON.stringify(testProcess(line, capabilities));
     const spec = { typeUrl: PROCESS_TYPE, value: new TextEncoder().encode(process) };
     await this.task.exec({ id, execId, stdout: output, stderr: output, spec }, CALL);
     await this.task.start({ id, execId }, CALL);
@@ -235,7 +144,7 @@ export class PodShim {
 
   /** Processes below the keeper whose program has this name. */
   programs(name: string): number[] {
-    return below(this.keeperPid).filter((pid) => {
+    return descendants(this.keeperPid).filter((pid) => {
       const [program = ''] = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
       return program.endsWith(`/${name}`);
     });
@@ -292,80 +201,8 @@ export class PodShim {
     mkdirSync(join(this.directory, 'out'), { recursive: true });
     return `file://${join(this.directory, 'out', id)}`;
   }
-
-  #process(line: string | undefined, more: readonly string[] = []): object {
-    const capabilities = [...CAPABILITIES, ...more];
-    return {
-      args: line === undefined ? ['/bin/sleep', '100000'] : ['/bin/sh', '-c', `{ ${line}\n} 2>&1`],
-      cwd: '/',
-      env: ['PATH=/bin'],
-      user: { uid: 0, gid: 0 },
-      capabilities: { bounding: capabilities, effective: capabilities, permitted: capabilities },
-    };
-  }
-
-  #writeBundle(id: string, container: TestContainer): string {
-    const bundle = join(this.directory, `bundle-${id}`);
-    mkdirSync(join(bundle, 'rootfs'), { recursive: true });
-    const own = container.rootfs === undefined ? join(this.directory, 'busybox') : 'rootfs';
-    const config = {
-      ociVersion: '1.1.0',
-      process: this.#process(container.line, container.capabilities),
-      root: { path: own, readonly: container.readonlyRoot ?? false },
-      mounts: [
-        { destination: '/proc', type: 'proc', source: 'proc' },
-        { destination: '/dev', type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'mode=755', 'size=65536k'] },
-        ...(container.mounts ?? []),
-      ],
-      annotations: container.annotations ?? {},
-      linux: {
-        namespaces: [
-          ...['pid', 'mount', 'ipc', 'network'].map((type) => ({ type })),
-          ...(container.idMappings === undefined ? [] : [{ type: 'user' }]),
-        ],
-        resources: container.resources ?? {},
-        uidMappings: container.idMappings ?? [],
-        gidMappings: container.idMappings ?? [],
-        ...(container.cgroupsPath === undefined ? {} : { cgroupsPath: container.cgroupsPath }),
-      },
-    };
-    writeFileSync(join(bundle, 'config.json'), JSON.stringify(config));
-    return bundle;
-  }
 }
 
 function entriesOf(directory: string): string[] {
   return existsSync(directory) ? readdirSync(directory).map((name) => join(directory, name)) : [];
-}
-
-/** Descendants of a process. */
-function below(pid: number): number[] {
-  const text = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8');
-  const children = text
-    .split(' ')
-    .filter((word) => word !== '')
-    .map(Number);
-  return children.flatMap((child) => [child, ...below(child)]);
-}
-
-/** Processes of others that hold a file below a directory open. */
-function holders(directory: string): number[] {
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
-    .map(Number)
-    .filter((pid) => {
-      try {
-        return readdirSync(`/proc/${pid}/fd`).some((fd) => linkOf(`/proc/${pid}/fd/${fd}`).startsWith(`${directory}/`));
-      } catch {
-        return false;
-      }
-    });
-}
-
-function linkOf(path: string): string {
-  try {
-    return readlinkSync(path);
-  } catch {
-    return '';
-  }
 }

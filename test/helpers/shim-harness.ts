@@ -16,6 +16,7 @@ import { noNetwork, type OpenNetwork } from '../../runtime/sandbox/network.ts';
 import type { StandIn } from '../../runtime/sandbox/stand-in.ts';
 import { StateStore } from '../../runtime/state/store.ts';
 import type { Assign } from '../../shim/assign.ts';
+import { runHook } from '../../shim/hooks.ts';
 import { Records } from '../../shim/records.ts';
 import { Shim } from '../../shim/shim.ts';
 import type { TopicEvent } from '../../shim/task/events.ts';
@@ -129,6 +130,7 @@ export class ShimHarness {
           },
         },
         startStandIn: (containerId) => Promise.resolve(this.#standIn(containerId)),
+        runHook,
         hostGroup: noHostGroup,
         networks: { open: () => Promise.resolve(this.network) },
       },
@@ -183,7 +185,7 @@ export class ShimHarness {
   bundle(
     id: string,
     args: readonly string[],
-    more: { annotations?: Record<string, string>; mounts?: object[]; terminal?: boolean } = {},
+    more: { annotations?: Record<string, string>; mounts?: object[]; terminal?: boolean; hooks?: object } = {},
   ): TestBundle {
     const bundle = join(this.directory, `bundle-${id}`);
     mkdirSync(join(bundle, 'rootfs'), { recursive: true });
@@ -194,6 +196,7 @@ export class ShimHarness {
       hostname: 'guest',
       mounts: more.mounts ?? [{ destination: '/proc', type: 'proc', source: 'proc' }],
       annotations: more.annotations ?? {},
+      hooks: more.hooks ?? {},
       linux: { namespaces: [{ type: 'pid' }, { type: 'mount' }, { type: 'network' }] },
     };
     writeFileSync(join(bundle, 'config.json'), JSON.stringify(config));

@@ -1,8 +1,8 @@
 /** A network that comes once the task has a process, as `ctr run --cni` makes it: between Create and Start, and after. */
 import { spawn } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Cni, type CniConfig } from '../../helpers/cni.ts';
 import { NetworkNamespace } from '../../helpers/network-namespaces.ts';
 import { PodShim } from '../../helpers/pod-shim.ts';
@@ -55,4 +55,31 @@ test('what CNI puts into the namespace of a created task is in the guest, and go
   }
   await cni.delete(config, attachment, result);
   await eventually(async () => (await addresses()) === '', CHANGE_MS, 'no card in the guest');
+});
+
+test('so is what hooks of the configuration put there, whose container they are told with its process', async () => {
+  const script = join(pod.directory, 'hook');
+  const link = `tskh${process.pid}`;
+  // As the hooks of container engines: the namespace is that of the pid in the state.
+  const lines = [
+    '#!/bin/sh -e',
+    `if [ "$1" = gone ]; then ip link show ${link} > ${script}.left 2>&1 || true; exit; fi`,
+    'pid=$(sed \'s/.*"pid":\\([0-9]*\\).*/\\1/\')',
+    `ip link add ${link} type veth peer name eth0 netns "$pid"`,
+    'nsenter --net=/proc/"$pid"/ns/net ip addr add 10.67.0.2/24 dev eth0',
+    'nsenter --net=/proc/"$pid"/ns/net ip link set eth0 up',
+  ];
+  writeFileSync(script, `${lines.join('\n')}\n`, { mode: 0o755 });
+  const env = [`PATH=${process.env.PATH}`];
+  const hook = (...args: string[]) => ({ path: script, args: ['hook', ...args], env });
+  const hooked = new PodShim();
+  try {
+    await hooked.start('c', { hooks: { createRuntime: [hook('make')], poststop: [hook('gone')] } });
+    const addresses = async (): Promise<string> =>
+      (await hooked.exec('c', '/bin/busybox ip -o addr show eth0 2>/dev/null')).output;
+    await eventually(async () => (await addresses()).includes(' 10.67.0.2/24 '), CHANGE_MS, 'the address in the guest');
+  } finally {
+    await hooked.dispose();
+  }
+  expect(readFileSync(`${script}.left`, 'utf8')).toContain(link);
 });

@@ -6,7 +6,8 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { PodShim, writeBusyboxRoot } from '../../helpers/pod-shim.ts';
+import { writeBusyboxRoot } from '../../helpers/busybox-root.ts';
+import { PodShim } from '../../helpers/pod-shim.ts';
 
 let pod: PodShim;
 

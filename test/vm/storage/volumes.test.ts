@@ -19,7 +19,8 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { writeMeetProgram } from '../../helpers/meet-program.ts';
-import { PodShim, type TestContainer, type TestMount } from '../../helpers/pod-shim.ts';
+import type { TestContainer, TestMount } from '../../helpers/pod-bundle.ts';
+import { PodShim } from '../../helpers/pod-shim.ts';
 import { eventually } from '../../helpers/tskata.ts';
 
 /** A write on one side is seen by a fresh open on the other after this time at the latest. */
