@@ -19,6 +19,7 @@ import { Sandbox, type SandboxParts } from '../runtime/sandbox/sandbox.ts';
 import type { SandboxConfig } from '../runtime/sandbox/sandbox-machine.ts';
 import type { StateStore } from '../runtime/state/store.ts';
 import type { Assign } from './assign.ts';
+import { tellCrio } from './crio.ts';
 import type { Records } from './records.ts';
 import { topicEvent } from './task/events.ts';
 import type { Publisher } from './task/publisher.ts';
@@ -79,6 +80,7 @@ export class Shim {
     this.#bindings = taskBindings({
       sandbox: this.sandbox,
       namespace: parts.assign.namespace,
+      configPath: parts.assign.configPath,
       shimPid: process.pid,
       log,
       onCreating: (id, bundle) => this.#creating(id, bundle),
@@ -183,6 +185,7 @@ export class Shim {
     const { records, publisher, log } = this.#parts;
     publisher.publish(topicEvent(event));
     this.#record(() => records.follow(event));
+    this.#record(() => tellCrio(event));
     const process = 'process' in event ? event.process.execId : '';
     const exit =
       'exit' in event ? { status: event.exit.status, oomKilled: event.exit.oomKilled, reason: event.exit.reason } : {};

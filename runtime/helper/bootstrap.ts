@@ -13,13 +13,14 @@ import type { Sys } from '../../agent/sys/sys.ts';
 import { SYS } from '../../agent/sys/syscalls.ts';
 import { BootstrapParams } from './generated/bootstrap.ts';
 import { Any } from './generated/google.ts';
-import { Options } from './generated/runtime-options.ts';
+import { configPathOf } from './runtime-options.ts';
 
 /** Options are a path; the extensions of a later containerd may be more. */
 const MAX_INPUT_BYTES = 4 << 20;
 /** containerd writes before it waits for us. */
 const INPUT_TIMEOUT_MS = 10_000;
 const STDIN = 0;
+const OPERATION = 'start shim';
 
 /** What was said; empty for what was not. */
 export interface Bootstrap {
@@ -38,29 +39,10 @@ export function readBootstrap(sys: Sys): Bootstrap {
 /** Throws InvalidArgument for bytes that are neither message, and for options that would be ignored. */
 function decodeBootstrap(bytes: Uint8Array): Bootstrap {
   const params = BootstrapParams.decode(bytes);
-  if (params.containerdVersion === '') return { configPath: configPathOf([Any.decode(bytes)]), ttrpcAddress: '' };
+  if (params.containerdVersion === '')
+    return { configPath: configPathOf(OPERATION, [Any.decode(bytes)]), ttrpcAddress: '' };
   const extensions = params.extensions.flatMap(({ value }) => value ?? []);
-  return { configPath: configPathOf(extensions), ttrpcAddress: params.containerdTtrpcAddress };
-}
-
-/** Options of other types are another runtime's, left over in a configuration: they say nothing to us. */
-function configPathOf(messages: readonly Any[]): string {
-  const options = messages.find(({ typeUrl }) => typeUrl.replace(/^.*\//, '') === Options.typeName);
-  if (options === undefined) return '';
-  const { configPath, configBody } = Options.decode(options.value);
-  if (configBody.length > 0) {
-    throw new TskataError(
-      Code.InvalidArgument,
-      "start shim: the runtime's options in containerd's configuration: only ConfigPath is known - put the others into the file that it names",
-    );
-  }
-  if (configPath !== '' && !configPath.startsWith('/')) {
-    throw new TskataError(
-      Code.InvalidArgument,
-      `start shim: ConfigPath: ${JSON.stringify(configPath)} is not an absolute path`,
-    );
-  }
-  return configPath;
+  return { configPath: configPathOf(OPERATION, extensions), ttrpcAddress: params.containerdTtrpcAddress };
 }
 
 function readInput(sys: Sys): Uint8Array {

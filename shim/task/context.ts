@@ -6,6 +6,8 @@ export interface TaskContext {
   readonly sandbox: Sandbox;
   /** containerd's namespace. */
   readonly namespace: string;
+  /** The file that the shim was told to read its configuration from; empty: the host's own. */
+  readonly configPath: string;
   readonly shimPid: number;
   readonly log: Logger;
   /** Called before a Create begins: whoever makes something keeps the shim from ending. */

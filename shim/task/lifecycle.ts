@@ -1,6 +1,7 @@
 /** Create, Start, Delete, Shutdown: translation only. */
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import type { Handlers } from '../../agent/protocol/service.ts';
+import { configPathOf } from '../../runtime/helper/runtime-options.ts';
 import { isValidName } from '../../runtime/state/store.ts';
 import { openProcessIo } from '../io/open.ts';
 import type { TaskContext } from './context.ts';
@@ -14,6 +15,7 @@ export function lifecycleHandlers(context: TaskContext): Lifecycle {
   return {
     create: async (request, { signal }) => {
       refuseUnsupported(request);
+      refuseOtherConfig(request, context.configPath);
       const { id, bundle } = request;
       if (sandbox.has(id)) throw new TskataError(Code.AlreadyExists, `container ${id} already exists`);
       try {
@@ -54,6 +56,19 @@ export function lifecycleHandlers(context: TaskContext): Lifecycle {
       return {};
     },
   };
+}
+
+/** The configuration is read once, at the shim's start: another one must not seem to be in force. */
+function refuseOtherConfig({ id, options }: CreateTaskRequest, configPath: string): void {
+  const operation = `create container ${id}`;
+  const asked = configPathOf(operation, options === undefined ? [] : [options]);
+  if (asked === '' || asked === configPath) return;
+  const own = configPath === '' ? "the host's own" : configPath;
+  throw new TskataError(
+    Code.InvalidArgument,
+    `${operation}: ConfigPath ${asked} came after the start of the shim, which goes by ${own} - name the file by ` +
+      'containerd, which tells it at the start, or use /etc/tskata',
+  );
 }
 
 function refuseUnsupported(request: CreateTaskRequest): void {

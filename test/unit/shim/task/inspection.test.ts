@@ -1,4 +1,6 @@
 /** State, Stats and what is told of a container. */
+import { existsSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Code } from '../../../../agent/protocol/errors.ts';
 import { Metrics } from '../../../../shim/task/generated/cgroups.ts';
@@ -58,10 +60,31 @@ test('stats are cgroup v2 metrics with network counters, exact to 64 bits', asyn
   });
 });
 
+test('stats of an ended container are the last counters, until it is deleted', async () => {
+  const { id, bundle } = shim.bundle('one', ['true']);
+  await shim.task.create({ id, bundle, rootfs: IMAGE_ROOTFS });
+  await shim.task.start({ id });
+  await shim.task.wait({ id });
+  const { stats } = await shim.task.stats({ id });
+  expect(Metrics.decode(stats?.value ?? new Uint8Array()).cpu?.usageUsec).toBe(2n ** 53n + 1n);
+  await shim.task.delete({ id });
+  await expect(shim.task.stats({ id })).rejects.toMatchObject({ code: Code.NotFound });
+});
+
 test('an OOM is told before the exit', async () => {
   const { id, bundle } = shim.bundle('one', ['oom']);
   await shim.task.create({ id, bundle, rootfs: IMAGE_ROOTFS });
   await shim.task.start({ id });
   await shim.task.wait({ id });
   expect(shim.topics).toEqual(['create', 'start', 'oom', 'exit']);
+  expect(existsSync(join(bundle, 'oom'))).toBe(false);
+});
+
+test('of an OOM CRI-O finds the file that it looks for', async () => {
+  const annotations = { 'io.kubernetes.cri-o.ContainerType': 'container', 'io.kubernetes.cri-o.SandboxID': 'pod' };
+  const { id, bundle } = shim.bundle('one', ['oom'], { annotations });
+  await shim.task.create({ id, bundle, rootfs: IMAGE_ROOTFS });
+  await shim.task.start({ id });
+  await shim.task.wait({ id });
+  expect(statSync(join(bundle, 'oom'))).toMatchObject({ size: 0 });
 });

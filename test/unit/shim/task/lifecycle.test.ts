@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Code } from '../../../../agent/protocol/errors.ts';
+import { Options } from '../../../../runtime/helper/generated/runtime-options.ts';
 import { FifoReader } from '../../../helpers/fifo-reader.ts';
 import { IMAGE_ROOTFS, ShimHarness } from '../../../helpers/shim-harness.ts';
 
@@ -150,6 +151,20 @@ describe('refusals', () => {
     expect((await waiting).exitStatus).toBe(127);
     await shim.task.delete({ id });
     expect(shim.topics).toEqual(['create', 'delete']);
+  });
+
+  test('a configuration that is named after the start of the shim is refused, and its own is not', async () => {
+    const { id, bundle } = shim.bundle('one', ['sleep']);
+    const options = (configPath: string) => ({
+      typeUrl: Options.typeName,
+      value: Options.encode({ configPath }),
+    });
+    const create = (path: string) => shim.task.create({ id, bundle, rootfs: IMAGE_ROOTFS, options: options(path) });
+    await expect(create('/etc/other.toml')).rejects.toThrow(
+      "create container one: ConfigPath /etc/other.toml came after the start of the shim, which goes by the host's own",
+    );
+    expect(shim.vms.machines).toEqual([]);
+    await create('');
   });
 
   test('answer with the codes that clients map', async () => {
