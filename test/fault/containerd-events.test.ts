@@ -133,6 +133,7 @@ test('what ends while containerd is away is told when it is back, each thing onc
   const tasks = await pods.tasks();
   expect(['quits', 'starves', 'lives'].map((id) => tasks.get(id)?.status)).toEqual(['STOPPED', 'STOPPED', 'RUNNING']);
   expect((await containerd.ctr(['task', 'rm', 'quits'])).stderr).toContain('exit code 7');
+  expect((await containerd.ctr(['task', 'rm', 'starves'])).stderr).toContain('exit code 137');
   for (const id of ['quits', 'starves', 'lives']) await pods.remove(id);
   child.kill('SIGKILL');
 });

@@ -1,7 +1,9 @@
 /**
- * The machine or the shim of a pod of CRI is killed: its container has exited, the pod can be stopped and removed as the
- * kubelet does, a neighbour does not notice, and nothing is left.
+ * The machine or the shim of a pod of CRI is killed, idle and under load: its container has exited, the pod can be stopped
+ * and removed as the kubelet does, the neighbour that it talked to does not notice, and nothing is left.
  */
+import { existsSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import type { ContainerRecord } from '../../runtime/state/record.ts';
 import { StateStore } from '../../runtime/state/store.ts';
@@ -16,11 +18,19 @@ const CRI_NAMESPACE = 'k8s.io';
 let containerd: Containerd;
 let neighbour: Pod;
 let lasting: PodContainer;
+/** Host path of a volume of all pods, and the neighbour's address. */
+let shared: string;
+let address: string;
 
 beforeAll(async () => {
   containerd = await Containerd.start();
+  shared = join(containerd.directory, 'shared');
+  mkdirSync(shared);
   neighbour = await Pod.run(containerd, 'tskata');
-  lasting = await neighbour.start({ name: 'lasting', command: ['sleep', '1000'] });
+  const server = 'mkdir /srv; head -c 8000000 /dev/zero > /srv/large; exec httpd -f -p 80 -h /srv';
+  const mounts = [{ containerPath: '/shared', hostPath: shared }];
+  lasting = await neighbour.start({ name: 'lasting', mounts, command: ['sh', '-c', server] });
+  address = (await neighbour.status()).network?.ip ?? '';
 });
 
 afterAll(async () => {
@@ -40,9 +50,26 @@ const VICTIMS: readonly Victim[] = [
   { name: 'the shim', pid: ({ shim }) => shim.pid, exit: 255 },
 ];
 
-test.each(VICTIMS)('$name of a pod is killed', async ({ pid, exit }) => {
+/** Output, files of a shared volume and what a neighbour serves, each without end: what is under way when the end comes. */
+const busy = (name: string): string =>
+  [
+    'while :; do echo 0123456789; done &',
+    `while :; do echo 0123456789 > /shared/${name}; done &`,
+    `while wget -q -O /dev/null http://${address}/large; do touch /shared/${name}-fetched; done`,
+  ].join('\n');
+const LOADS = ['idle', 'busy'] as const;
+const CASES = VICTIMS.flatMap((victim) => LOADS.map((load) => ({ ...victim, load })));
+
+test.each(CASES)('$name of a pod is killed, its container being $load', async ({ name, pid, exit, load }) => {
   const pod = await Pod.run(containerd, 'tskata');
-  const container = await pod.start({ name: 'c', command: ['sleep', '1000'] });
+  const mounts = [{ containerPath: '/shared', hostPath: shared }];
+  const file = name.replace(/.* /, '');
+  const command = load === 'busy' ? ['sh', '-c', busy(file)] : ['sleep', '1000'];
+  const container = await pod.start({ name: 'c', mounts, command });
+  if (load === 'busy') {
+    const isBusy = (): boolean => existsSync(join(shared, `${file}-fetched`)) && existsSync(join(shared, file));
+    await eventually(isBusy, 60_000, 'a busy container');
+  }
   const record = new StateStore(containerd.runRoot).find(CRI_NAMESPACE, pod.id);
   if (record === undefined) throw new Error(`there is no record of ${pod.id}`);
   process.kill(pid(record) ?? 0, 'SIGKILL');
@@ -53,5 +80,5 @@ test.each(VICTIMS)('$name of a pod is killed', async ({ pid, exit }) => {
   await pod.remove();
   const { items } = await containerd.cri.runtime.listPodSandbox({});
   expect(items.map(({ id }) => id)).toEqual([neighbour.id]);
-  expect((await lasting.exec('sh', '-c', 'exit 7')).status).toBe(7);
+  expect((await lasting.exec('sh', '-c', 'wget -q -O - http://127.0.0.1/large | wc -c')).stdout).toBe('8000000\n');
 });

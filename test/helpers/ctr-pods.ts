@@ -42,8 +42,7 @@ export class CtrPods {
 
   /** Starts a pod's sandbox container; `flags` are more of `ctr run`. */
   async sandbox(pod: string, flags: readonly string[] = []): Promise<void> {
-    const [verb = '', ...rest] = this.runCommand(pod, 'sandbox', pod, ['sleep', '1000000']);
-    await this.#ok(verb, ...flags, ...rest);
+    await this.#ok(...this.runCommand(pod, 'sandbox', pod, ['sleep', '1000000'], flags));
   }
 
   /** Starts a container in a pod. */
@@ -63,9 +62,15 @@ export class CtrPods {
   }
 
   /** Arguments of `ctr` that create and start a container without waiting for it. */
-  runCommand(pod: string, type: 'sandbox' | 'container', id: string, command: readonly string[]): string[] {
+  runCommand(
+    pod: string,
+    type: 'sandbox' | 'container',
+    id: string,
+    command: readonly string[],
+    flags: readonly string[] = [],
+  ): string[] {
     return [
-      ...['run', '-d', '--rootfs', ...this.#flags(id)],
+      ...['run', '-d', '--rootfs', ...this.#flags(id), ...flags],
       ...['--annotation', `io.kubernetes.cri.container-type=${type}`],
       ...['--annotation', `io.kubernetes.cri.sandbox-id=${pod}`],
       ...[this.#rootfs, id, ...command],

@@ -2,6 +2,7 @@
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
+import { run } from '../../../runtime/host/process.ts';
 import { measureAgentInstructions } from '../../bench/agent-instructions.ts';
 
 /** Of these the engine and its bytecode, file systems, cgroups and the ports; a jump is worth a look before it lands. */
@@ -17,5 +18,8 @@ it('starts in the same number of instructions every time', { timeout: 400_000 },
   expect(first.answered).toBeGreaterThan(first.ready);
   expect(first.answered).toBeLessThan(MOST_INSTRUCTIONS);
   // The program of those machines, as it is shipped.
-  expect(statSync(join(import.meta.dirname, '../../../build/test/tskata-agent')).size).toBeLessThanOrEqual(3_000_000);
+  const agent = join(import.meta.dirname, '../../../build/test/tskata-agent');
+  expect(statSync(agent).size).toBeLessThanOrEqual(3_000_000);
+  const { stdout } = await run('readelf', ['--program-headers', '--dynamic', agent], { timeoutMs: 10_000 });
+  expect(stdout).not.toMatch(/INTERP|NEEDED/);
 });

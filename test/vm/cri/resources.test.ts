@@ -2,7 +2,7 @@
  * Limits, sizes and configuration as Kubernetes brings them: CRI's resources of a pod and its containers, live updates,
  * counters, annotations of a pod's author, and the file that containerd's runtime entry names (ConfigPath).
  */
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -121,44 +121,6 @@ test(
   },
   SLOW_MS,
 );
-
-test('a parent in the form of systemd: the machine is in its scope below the slices, and gone from there at the end', async () => {
-  const slice = `tskatatest-${process.pid}.slice`;
-  const found = findHierarchies(readFileSync('/proc/self/mountinfo', 'utf8'));
-  if (found === undefined) throw new Error('this host has no cgroups');
-  const mounts = new Set(found.version === 2 ? [found.mount] : found.mounts.values());
-  // As kubelet has made them.
-  for (const mount of mounts) mkdirSync(join(mount, 'tskatatest.slice', slice), { recursive: true });
-  let placed: Pod | undefined;
-  try {
-    placed = await Pod.run(containerd, 'tskata', { linux: { cgroupParent: `/tskatatest.slice/${slice}` } });
-    const scope = `/tskatatest.slice/${slice}/cri-containerd-${placed.id}.scope`;
-    const commands = [...mounts].map((mount) =>
-      readFileSync(join(mount, scope, 'cgroup.procs'), 'utf8')
-        .trim()
-        .split('\n')
-        .map((pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')[0]?.replace(/.*\//, '')),
-    );
-    for (const names of commands) {
-      expect(names).toEqual(
-        expect.arrayContaining(['qemu-system-x86_64', 'tskata-helper', 'containerd-shim-tskata-v2']),
-      );
-    }
-    await placed.remove();
-    placed = undefined;
-    await eventually(
-      () => [...mounts].every((mount) => !existsSync(join(mount, scope))),
-      GONE_MS,
-      'the scope of the pod is gone',
-    );
-  } finally {
-    await placed?.remove();
-    for (const mount of mounts) {
-      rmdirSync(join(mount, 'tskatatest.slice', slice));
-      rmdirSync(join(mount, 'tskatatest.slice'));
-    }
-  }
-});
 
 test('an annotation that is not enabled refuses the pod by name, and nothing is left of it', async () => {
   for (const [name, value] of [
