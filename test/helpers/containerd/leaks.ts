@@ -1,6 +1,6 @@
 /** What pods and containers make on a machine: looked for where a test's containerd would leave it. */
 import { existsSync, readdirSync, readFileSync, readlinkSync, rmdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import type { TestNamespaces } from './namespaces.ts';
 
 /** One line for each thing, by kind. All empty: nothing is left. */
@@ -59,7 +59,10 @@ export async function findTraces(place: Place): Promise<Traces> {
       ...entriesOf(place.runRoot)
         .filter((path) => !/\/(s|cache|uids|\.jail)$/.test(path))
         .flatMap(entriesOf),
-      ...entriesOf(join(paths.state, 'io.containerd.runtime.v2.task')).flatMap(entriesOf),
+      ...entriesOf(join(paths.state, 'io.containerd.runtime.v2.task'))
+        .flatMap(entriesOf)
+        // A bundle that containerd was removing when it was killed has a dot before its name, and stays for ever.
+        .filter((path) => !basename(path).startsWith('.')),
     ].map((path) => `file ${path}`),
   };
 }
