@@ -2,6 +2,7 @@
  * Runs host programs to their end: the one importer of execa. It knows no program; long-lived ones belong to the
  * native helper.
  */
+import type { ChildProcess } from 'node:child_process';
 import { basename } from 'node:path';
 import { ExecaError, execa } from 'execa';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
@@ -31,6 +32,8 @@ export interface RunResult {
 
 const MAX_OUTPUT_BYTES = 16 * 1024 * 1024;
 const ERROR_LINES = 5;
+/** What a program wrote before its end is read in this time. */
+const HELD_PIPE_MS = 1_000;
 
 /**
  * Runs a program until it ends with status 0.
@@ -38,7 +41,7 @@ const ERROR_LINES = 5;
  */
 export async function run(program: string, args: readonly string[], options: RunOptions): Promise<RunResult> {
   try {
-    const { stdout, stderr } = await execa(program, args, {
+    const child = execa(program, args, {
       timeout: options.timeoutMs,
       killSignal: 'SIGKILL',
       stdin: options.input === undefined ? 'ignore' : 'pipe',
@@ -50,16 +53,29 @@ export async function run(program: string, args: readonly string[], options: Run
       ...(options.input === undefined ? {} : { input: options.input }),
       ...(options.signal === undefined ? {} : { cancelSignal: options.signal }),
     });
+    leaveHeldPipes(child.nodeChildProcess);
+    const { stdout, stderr } = await child;
     return { stdout, stderr };
   } catch (caught) {
     throw failure(program, options, caught);
   }
 }
 
+/** What a program started may live on with its pipes: neither its end nor its deadline waits for that. */
+function leaveHeldPipes(child: ChildProcess): void {
+  child.once('exit', () => {
+    const timer = setTimeout(() => {
+      child.stdout?.destroy();
+      child.stderr?.destroy();
+    }, HELD_PIPE_MS);
+    child.once('close', () => clearTimeout(timer));
+  });
+}
+
 /** As `run`, for a program whose standard output is bytes that matter exactly. */
 export async function runBytes(program: string, args: readonly string[], options: RunOptions): Promise<Uint8Array> {
   try {
-    const { stdout } = await execa(program, args, {
+    const child = execa(program, args, {
       timeout: options.timeoutMs,
       killSignal: 'SIGKILL',
       stdin: 'ignore',
@@ -69,7 +85,8 @@ export async function runBytes(program: string, args: readonly string[], options
       ...(options.env === undefined ? {} : { env: options.env }),
       ...(options.signal === undefined ? {} : { cancelSignal: options.signal }),
     });
-    return stdout;
+    leaveHeldPipes(child.nodeChildProcess);
+    return (await child).stdout;
   } catch (caught) {
     throw failure(program, options, caught);
   }
