@@ -11,6 +11,7 @@ import { Code, TskataError } from '../../agent/protocol/errors.ts';
 export interface RunOptions {
   /** The program is killed after this time. */
   readonly timeoutMs: number;
+  /** "/" if left out: whoever starts us may stand where the user that runs a program may not go. */
   readonly cwd?: string;
   /** What the program is told that it is called; its path if left out. */
   readonly name?: string;
@@ -46,7 +47,7 @@ export async function run(program: string, args: readonly string[], options: Run
       killSignal: 'SIGKILL',
       stdin: options.input === undefined ? 'ignore' : 'pipe',
       maxBuffer: options.maxOutputBytes ?? MAX_OUTPUT_BYTES,
-      ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+      cwd: options.cwd ?? '/',
       ...(options.name === undefined ? {} : { argv0: options.name }),
       ...(options.env === undefined ? {} : { env: options.env }),
       ...(options.exactEnv === undefined ? {} : { env: options.exactEnv, extendEnv: false }),
@@ -79,6 +80,7 @@ export async function runBytes(program: string, args: readonly string[], options
       timeout: options.timeoutMs,
       killSignal: 'SIGKILL',
       stdin: 'ignore',
+      cwd: options.cwd ?? '/',
       encoding: 'buffer',
       stripFinalNewline: false,
       maxBuffer: options.maxOutputBytes ?? MAX_OUTPUT_BYTES,
@@ -102,6 +104,10 @@ function failure(program: string, options: RunOptions, caught: unknown): TskataE
   if (caught.timedOut)
     return new TskataError(Code.DeadlineExceeded, `run ${name}: no end within ${options.timeoutMs} ms${said}`, caught);
   if (caught.isCanceled) return new TskataError(Code.Canceled, `run ${name}: given up`, caught);
+  if (caught.exitCode === undefined && caught.signal === undefined) {
+    const fact = `cannot be started in ${options.cwd ?? '/'}: ${caught.code ?? caught.originalMessage}`;
+    return new TskataError(Code.FailedPrecondition, `run ${name}: ${program} ${fact}`, caught);
+  }
   const how = caught.signal === undefined ? `ended with status ${caught.exitCode}` : `killed by ${caught.signal}`;
   return new TskataError(Code.Unknown, `run ${name}: ${how}${said}`, caught);
 }

@@ -81,6 +81,8 @@ export async function inspectManifest(
     runBytes('skopeo', ['inspect', '--raw', ...RETRIES, ...flags, name], {
       timeoutMs: INSPECT_TIMEOUT_MS,
       maxOutputBytes: MAX_MANIFEST_BYTES + 1,
+      // A name may be that of a file, as the user sees it.
+      cwd: process.cwd(),
       env: { TMPDIR: directory },
       ...(signal ? { signal } : {}),
     }),
@@ -99,6 +101,7 @@ export async function copyImage(
   await explained(name, () =>
     run('skopeo', ['copy', '--quiet', ...RETRIES, ...flags, name, `dir:${target}`], {
       timeoutMs: COPY_TIMEOUT_MS,
+      cwd: process.cwd(),
       // Large layers are buffered there; in our own directory they go with it, whatever happens.
       env: { TMPDIR: directory },
       ...(signal ? { signal } : {}),

@@ -13,6 +13,7 @@ test('a program that fails is told with its last words', async () => {
   );
   await expect(shell('kill -TERM $$')).rejects.toThrow('run sh: killed by SIGTERM');
   await expect(run('/no/such', [], { timeoutMs: 1_000 })).rejects.toMatchObject({ code: Code.NotFound });
+  await expect(run('/etc/passwd', [], { timeoutMs: 1_000 })).rejects.toThrow('cannot be started in /: EACCES');
 });
 
 test('what it is called and all of its environment can be said', async () => {
