@@ -21,8 +21,8 @@ export interface OutputStream {
 
 /** What a terminal may hold between a write and a read: its flip buffers and the line discipline's. */
 const TERMINAL_TAIL_BYTES = 128 * 1024;
-/** The longest datagram that the kernel gives (UDP over IPv4); a read of fewer bytes would cut it off. */
-const MAX_DATAGRAM_BYTES = 65_507;
+/** The longest datagram that the kernel gives (UDP over IPv6); a read of fewer bytes would cut it off. */
+const MAX_DATAGRAM_BYTES = 65_527;
 const DISCARD_BYTES = 16 * 1024;
 
 /** Copies until the end of the descriptor, which it owns. */

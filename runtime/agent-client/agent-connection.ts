@@ -67,7 +67,7 @@ export class AgentConnection {
 
   /** Connects to an address inside the guest. */
   async dial(target: DialAddress, timeoutMs: number): Promise<ByteStream> {
-    const stream = this.openStream();
+    const stream = new ByteStream(this.mux.open(), target.network === 'udp' ? 'datagrams' : 'bytes');
     try {
       await this.call.dial({ ...target, stream: stream.id }, { timeoutMs });
       return stream;

@@ -3,6 +3,7 @@
  * held, at most one window, in blocks that small pieces share. It knows neither FIFOs nor sockets.
  */
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
+import { MAX_STREAM_BODY_BYTES } from '../../agent/protocol/limits.ts';
 import type { MuxStream } from '../../agent/protocol/mux/stream.ts';
 
 /** Small pieces share blocks of this size, so that a window of single bytes is no heap of objects. */
@@ -15,6 +16,7 @@ interface Reader {
 
 export class ByteStream implements AsyncIterable<Uint8Array> {
   private readonly stream: MuxStream;
+  private readonly kind: 'bytes' | 'datagrams';
   /** What came and was not read: blocks in order, the last of them filled up to `lastLength`. */
   private blocks: Uint8Array[] = [];
   private lastLength = 0;
@@ -26,8 +28,10 @@ export class ByteStream implements AsyncIterable<Uint8Array> {
   private giveUp: ((error: TskataError) => void) | undefined;
   private ending = false;
 
-  constructor(stream: MuxStream) {
+  /** `kind`: what is written at once, or comes at once, is one datagram, and stays one. */
+  constructor(stream: MuxStream, kind: 'bytes' | 'datagrams' = 'bytes') {
     this.stream = stream;
+    this.kind = kind;
     stream.onData = (bytes) => this.receive(bytes);
     stream.onEnd = () => {
       this.peerEnded = true;
@@ -50,6 +54,10 @@ export class ByteStream implements AsyncIterable<Uint8Array> {
   write(bytes: Uint8Array): Promise<void> {
     if (this.ending)
       return Promise.reject(new TskataError(Code.FailedPrecondition, `write to stream ${this.id}: it was ended`));
+    if (this.kind === 'datagrams' && bytes.length > MAX_STREAM_BODY_BYTES) {
+      const fact = `${bytes.length} bytes are no datagram, which has at most ${MAX_STREAM_BODY_BYTES} here`;
+      return Promise.reject(new TskataError(Code.InvalidArgument, `write to stream ${this.id}: ${fact}`));
+    }
     const result = this.tail.then(() => this.sendAll(bytes));
     this.tail = result.catch(() => {});
     return result;
@@ -68,12 +76,16 @@ export class ByteStream implements AsyncIterable<Uint8Array> {
           resolve();
           return;
         }
-        this.stream.whenWritable((maxBytes) => {
-          const piece = bytes.subarray(at, at + maxBytes);
-          at += piece.length;
-          this.stream.send(piece);
-          next();
-        });
+        const whole = this.kind === 'datagrams';
+        this.stream.whenWritable(
+          (maxBytes) => {
+            const piece = bytes.subarray(at, at + maxBytes);
+            at += piece.length;
+            this.stream.send(piece);
+            next();
+          },
+          whole ? bytes.length : 1,
+        );
       };
       this.giveUp = reject;
       next();
@@ -111,13 +123,13 @@ export class ByteStream implements AsyncIterable<Uint8Array> {
       return;
     }
     const last = this.blocks[this.blocks.length - 1];
-    if (last && last.length - this.lastLength >= bytes.length) {
+    if (this.kind === 'bytes' && last && last.length - this.lastLength >= bytes.length) {
       last.set(bytes, this.lastLength);
       this.lastLength += bytes.length;
       return;
     }
     if (last) this.blocks[this.blocks.length - 1] = last.subarray(0, this.lastLength);
-    const block = new Uint8Array(Math.max(bytes.length, BLOCK_BYTES));
+    const block = new Uint8Array(this.kind === 'bytes' ? Math.max(bytes.length, BLOCK_BYTES) : bytes.length);
     block.set(bytes);
     this.blocks.push(block);
     this.lastLength = bytes.length;

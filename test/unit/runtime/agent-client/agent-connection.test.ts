@@ -200,6 +200,34 @@ describe('a stream', () => {
     expect([connection.streamCount, peer.agent.mux.streamCount]).toEqual([0, 0]);
   });
 
+  it('of datagrams keeps each whole, and apart from the next', async () => {
+    const sizes: number[] = [];
+    const peer = agentPeer((agent) => ({
+      dial: (request) => {
+        const stream = agent().mux.accept(request.stream);
+        stream.onData = (bytes) => {
+          sizes.push(bytes.length);
+          // Credit comes back in steps that fit no datagram.
+          stream.consumed(bytes.length);
+        };
+        stream.whenWritable(() => {
+          stream.send(Buffer.from('one'));
+          stream.send(Buffer.from('two'));
+        });
+        return {};
+      },
+    }));
+    const connection = await peer.connect();
+    const stream = await connection.dial({ network: 'udp', address: '' }, 1000);
+    await connection.call.hello({});
+    const reader = stream[Symbol.asyncIterator]();
+    for (const text of ['one', 'two']) expect(Buffer.from((await reader.next()).value ?? []).toString()).toBe(text);
+    for (let count = 0; count < 20; count++) await stream.write(new Uint8Array(60_000));
+    await connection.call.hello({});
+    expect(sizes).toEqual(Array(20).fill(60_000));
+    expect((await failure(stream.write(new Uint8Array(1024 * 1024)))).code).toBe(Code.InvalidArgument);
+  });
+
   it('has one reader at a time', async () => {
     const connection = await agentPeer(echoAgent).connect();
     const stream = await connection.dial({ network: 'tcp', address: '' }, 1000);
