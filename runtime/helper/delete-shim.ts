@@ -25,14 +25,14 @@ import {
   withSocketLock,
 } from './start-shim.ts';
 
-/** containerd gives all of `delete` 5 s, of which these are the waits. A shim that was asked to shut down needs this at most. */
+/** containerd gives all of `delete` 5 s: no wait goes on for longer than this after the start. */
+const ALL_WAITS_MS = 4_400;
+/** A shim that was asked to shut down gets this; one whose hooks take longer is killed. */
 const SHIM_GRACE_MS = 2_000;
 /** For the ends of all processes that are killed, together. */
 const KILL_MS = 1_500;
-const GROUP_END_MS = 1_000;
-const GROUP_STEP_MS = 25;
-/** What the waits above leave of the 5 s, and some time to work. */
 const SOCKET_LOCK_MS = 250;
+const GROUP_STEP_MS = 25;
 const KILLED_STATUS = 137;
 const MAX_RECORD_BYTES = 256 * 1024;
 const MAX_CONFIG_BYTES = 16 << 20;
@@ -52,6 +52,7 @@ interface LeftRecord {
 
 /** Cleans up and returns an encoded containerd.task.v2 DeleteResponse. */
 export function deleteShim(sys: Sys, target: ShimTarget, bundle: string): Uint8Array {
+  const endNs = clockNs(sys, CLOCK.MONOTONIC) + BigInt(ALL_WAITS_MS) * NS_PER_MS;
   const directory = `${target.runRoot}/${target.namespace}/${target.id}`;
   const record = readRecord(sys, directory);
   if (isLaterShim(sys, record)) return encodeDeleteResponse({}, clockNs(sys, CLOCK.REALTIME));
@@ -62,29 +63,31 @@ export function deleteShim(sys: Sys, target: ShimTarget, bundle: string): Uint8A
   }
   if (bundle.startsWith('/')) unmountRootfs(sys, bundle);
   if (ownMachine) {
-    // What stays is found by the next command.
-    if (!removeSockets(sys, target)) return encodeDeleteResponse(record, clockNs(sys, CLOCK.REALTIME));
-    removeCgroups(sys, target.runRoot, record);
+    // A new shim of the same id may be there by now, since containerd deletes late.
+    if (removeSockets(sys, target) === 'served' || isLaterShim(sys, readRecord(sys, directory))) {
+      return encodeDeleteResponse(record, clockNs(sys, CLOCK.REALTIME));
+    }
+    removeCgroups(sys, target.runRoot, record, endNs);
   }
   if (exists(sys, directory)) removeTree(sys, directory);
   return encodeDeleteResponse(record, clockNs(sys, CLOCK.REALTIME));
 }
 
 /**
- * Says whether the sockets are gone. A new shim of the same id may be there by now, since containerd deletes late, and
- * whoever holds the lock may stand still: neither must cost the answer.
+ * Says what became of the sockets. Whoever holds the lock may stand still, which must cost neither the answer nor the
+ * rest: dead sockets are removed by the next start of this id, and by `gc`.
  */
-function removeSockets(sys: Sys, target: ShimTarget): boolean {
+function removeSockets(sys: Sys, target: ShimTarget): 'served' | 'removed' | 'locked' {
   const socket = shimSocketPath(target, target.id);
   try {
     return withSocketLock(sys, target.runRoot, SOCKET_LOCK_MS, () => {
-      if (isServed(sys, socket)) return false;
+      if (isServed(sys, socket)) return 'served';
       removeSocket(sys, socket);
       removeTree(sys, machineSockets(socket));
-      return true;
+      return 'removed';
     });
   } catch (error) {
-    if (error instanceof TskataError && error.code === Code.DeadlineExceeded) return false;
+    if (error instanceof TskataError && error.code === Code.DeadlineExceeded) return 'locked';
     throw error;
   }
 }
@@ -134,11 +137,12 @@ function endMachine(sys: Sys, record: LeftRecord): void {
 }
 
 /** A group can be removed once every process in it has been taken down, which a busy host does a while after its end. */
-function removeCgroups(sys: Sys, runRoot: string, record: LeftRecord): void {
+function removeCgroups(sys: Sys, runRoot: string, record: LeftRecord, endNs: bigint): void {
   const keeper = readRef(record.keeper);
-  for (let waitedMs = 0; ; waitedMs += GROUP_STEP_MS) {
+  for (;;) {
     removeDeadCgroups(sys, runRoot);
-    if (keeper === undefined || !exists(sys, groupListPath(runRoot, keeper)) || waitedMs >= GROUP_END_MS) return;
+    if (keeper === undefined || !exists(sys, groupListPath(runRoot, keeper))) return;
+    if (clockNs(sys, CLOCK.MONOTONIC) >= endNs) return;
     sys.call(SYS.poll, new Uint8Array(8), 0, GROUP_STEP_MS);
   }
 }

@@ -19,8 +19,8 @@ export function collectGarbage(sys: Sys, runRoot: string): string[] {
   }
   const removed = [
     ...unmountBelow(sys, runRoot),
-    ...withSocketLock(sys, runRoot, LOCK_MS, () => removeStaleSockets(sys, `${runRoot}/s`)),
     ...removeDeadCgroups(sys, runRoot),
+    ...withSocketLock(sys, runRoot, LOCK_MS, () => removeStaleSockets(sys, `${runRoot}/s`)),
   ];
   return removed.map((line) => `${line}\n`);
 }

@@ -16,8 +16,9 @@ import {
 } from '../../agent/sys/calls.ts';
 import { E } from '../../agent/sys/errno.ts';
 import { check, SysError } from '../../agent/sys/errors.ts';
-import { AF, AT, LOCK, O, SOCK } from '../../agent/sys/linux.ts';
+import { AF, AT, CLOCK, LOCK, O, SOCK } from '../../agent/sys/linux.ts';
 import type { SpawnPlan, Step } from '../../agent/sys/plan.ts';
+import { clockNs } from '../../agent/sys/processes.ts';
 import { bind, connect, listen, socket, socketpair } from '../../agent/sys/sockets.ts';
 import { utf8, viewOf } from '../../agent/sys/structs.ts';
 import type { Sys } from '../../agent/sys/sys.ts';
@@ -38,8 +39,9 @@ const MAX_CONFIG_BYTES = 16 << 20;
 /** In the state directory: the shim's process, for a `delete` that comes before the first record. */
 export const SHIM_FILE = 'shim.json';
 /** The lock of the sockets is held for some system calls: longer is a holder that stands still. */
-export const LOCK_MS = 10_000;
+export const LOCK_MS = 5_000;
 const LOCK_STEP_MS = 5;
+const NS_PER_MS = 1_000_000n;
 const NEW_FILE = O.WRONLY | O.CREAT | O.TRUNC | O.NOFOLLOW;
 const SHIM_PATH = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
@@ -120,6 +122,8 @@ function startNew(sys: Sys, { target, bundle, socketPath, bootstrap }: NewShim):
     writeAll(sys, ours, utf8(`${JSON.stringify(message)}\n`), 'the assign message');
     const state = `${target.runRoot}/${target.namespace}/${target.id}`;
     mkdirAll(sys, state, 0o700);
+    // Of an earlier container of the same id: a `delete` would go by it.
+    if (target.caller === 'containerd') sys.call(SYS.unlinkat, AT.FDCWD, `${state}/state.json`, 0);
     const log = open(sys, `${state}/shim.stderr`, O.WRONLY | O.CREAT | O.APPEND | O.NOFOLLOW, 0o600);
     const devNull = open(sys, '/dev/null', O.RDWR);
     const env = [SHIM_PATH, ...nodeCacheVariables(sys, target.libRoot)];
@@ -193,13 +197,14 @@ export function withSocketLock<T>(sys: Sys, runRoot: string, waitMs: number, act
   mkdirAll(sys, directory, 0o700);
   const lock = open(sys, `${directory}/.lock`, O.RDWR | O.CREAT | O.NOFOLLOW, 0o600);
   try {
-    for (let waitedMs = 0; ; waitedMs += LOCK_STEP_MS) {
+    const endNs = clockNs(sys, CLOCK.MONOTONIC) + BigInt(waitMs) * NS_PER_MS;
+    for (;;) {
       const result = sys.call(SYS.flock, lock, LOCK.EX | LOCK.NB);
       if (result !== -E.EAGAIN) {
         check(result, 'lock', directory);
         return action();
       }
-      if (waitedMs >= waitMs) {
+      if (clockNs(sys, CLOCK.MONOTONIC) >= endNs) {
         const fact = `another process has held it for ${waitMs} ms; see /proc/locks for which, and end it`;
         throw new TskataError(Code.DeadlineExceeded, `lock ${directory}: ${fact}`);
       }
