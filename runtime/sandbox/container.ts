@@ -43,7 +43,7 @@ export interface ContainerParts {
   /** Host process number of the machine's QEMU. */
   readonly machinePid: number;
   readonly createdAt: Date;
-  /** What follows the start of the init, before its caller is answered. Never rejects. */
+  /** What follows the start of the init, before its caller is answered. When it rejects, the container is killed. */
   readonly afterStart: () => Promise<void>;
   /** The machine, or an error that says why there is none. */
   readonly machine: (operation: string) => Machine;
@@ -139,7 +139,13 @@ export class Container {
       if (process.status.name === 'stopped') await this.#endStandIn();
       throw error;
     }
-    await this.#parts.afterStart();
+    try {
+      await this.#parts.afterStart();
+    } catch (error) {
+      // It may have ended by itself.
+      await this.kill('', SIGKILL, true).catch(() => undefined);
+      throw error;
+    }
     return process;
   }
 

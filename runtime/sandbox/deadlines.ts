@@ -26,3 +26,5 @@ export const OUTPUT_DRAIN_MS = 10_000;
 export const DEAD_OUTPUT_DRAIN_MS = 500;
 /** Output that may still come between the exit and Delete (of orphans that hold the pipe). */
 export const DELETE_DRAIN_MS = 2_000;
+/** At the end of a sandbox, for the hooks and the outputs of all its containers together. */
+export const RELEASE_MS = 10_000;

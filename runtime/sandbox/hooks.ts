@@ -2,6 +2,7 @@
  * Owns the hooks of one container: when they run, what they are told, and what becomes of one that fails (OCI runtime.md,
  * "Lifecycle"). Refuses to know how a program of the host is run.
  */
+import type { CancelSignal } from '../../agent/protocol/cancel.ts';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import { type HookPoint, hasHooks } from '../oci/hooks.ts';
 import type { Spec, SpecHook } from '../oci/spec.ts';
@@ -10,18 +11,22 @@ import { step } from './step.ts';
 
 /** The specification knows no limit without `timeout`; whoever waits for a Create does. */
 const TIMEOUT_MS = 60_000;
+/** Of a timer. */
+const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
 /** A program to run on the host. */
 interface HookCall {
   readonly path: string;
   /** With the program's name as the first, as execv takes them. */
   readonly args: readonly string[];
-  /** All of its environment, NAME=value. */
-  readonly env: readonly string[];
+  /** All of its environment, NAME=value; undefined: what the runtime's own programs get. */
+  readonly env: readonly string[] | undefined;
   readonly cwd: string;
   /** Its standard input: the state of the container, JSON. */
   readonly input: string;
   readonly timeoutMs: number;
+  /** Ends it when nobody waits for what it prepares. */
+  readonly signal: CancelSignal | undefined;
 }
 
 /** Runs one to its end. Rejects when it cannot be run, takes too long or ends with another status than 0. */
@@ -45,44 +50,46 @@ export class LifecycleHooks {
   }
 
   /** Runs those of a container that is being made; `pid` is in its network namespace. Rejects with the first failure. */
-  async creating(pid: number): Promise<void> {
+  async creating(pid: number, signal: CancelSignal | undefined): Promise<void> {
     this.#pid = pid;
-    for (const point of ['prestart', 'createRuntime'] as const) {
-      for (const index of this.#of(point).keys()) await this.#call(point, index, { status: 'creating', pid });
-    }
+    for (const point of ['prestart', 'createRuntime'] as const) await this.#all(point, 'creating', signal);
   }
 
-  /** Runs those of a started container. A failing one stops none; returns what failed. */
-  started(): Promise<readonly TskataError[]> {
-    return this.#each('poststart', { status: 'running', pid: this.#pid });
+  /** Runs those of a started container. Rejects with the first failure, after which it must not go on. */
+  async started(): Promise<void> {
+    await this.#all('poststart', 'running');
   }
 
   /** Runs those of a container that is gone, if any ran for its making. A failing one stops none; returns what failed. */
   async gone(): Promise<readonly TskataError[]> {
-    return this.#pid === 0 ? [] : await this.#each('poststop', { status: 'stopped' });
-  }
-
-  async #each(point: HookPoint, state: object): Promise<readonly TskataError[]> {
     const failures: TskataError[] = [];
-    for (const index of this.#of(point).keys()) {
-      await this.#call(point, index, state).catch((error) => failures.push(TskataError.from(error)));
+    if (this.#pid === 0) return failures;
+    for (const index of this.#of('poststop').keys()) {
+      await this.#call('poststop', index, { status: 'stopped' }).catch((error) =>
+        failures.push(TskataError.from(error)),
+      );
     }
     return failures;
+  }
+
+  async #all(point: HookPoint, status: string, signal?: CancelSignal): Promise<void> {
+    for (const index of this.#of(point).keys()) await this.#call(point, index, { status, pid: this.#pid }, signal);
   }
 
   #of(point: HookPoint): readonly SpecHook[] {
     return this.#container.spec.hooks?.[point] ?? [];
   }
 
-  async #call(point: HookPoint, index: number, state: object): Promise<void> {
+  async #call(point: HookPoint, index: number, state: object, signal?: CancelSignal): Promise<void> {
     const { id, bundle, spec } = this.#container;
     const hook = this.#of(point)[index];
     if (hook === undefined) return;
-    const { path, args = [path], env = [], timeout } = hook;
+    const { path, args = [path], env, timeout } = hook;
     const { ociVersion, annotations = {} } = spec;
     const input = JSON.stringify({ ociVersion, id, ...state, bundle, annotations });
-    const timeoutMs = timeout === undefined ? TIMEOUT_MS : timeout * 1_000;
-    await step(`hooks.${point}[${index}]`, () => this.#run({ path, args, env, cwd: bundle, input, timeoutMs }));
+    const timeoutMs = timeout === undefined ? TIMEOUT_MS : Math.min(timeout * 1_000, MAX_TIMEOUT_MS);
+    const call = { path, args, env, cwd: bundle, input, timeoutMs, signal };
+    await step(`hooks.${point}[${index}]`, () => this.#run(call));
   }
 }
 

@@ -3,7 +3,7 @@
  * and clients. One process can hold several.
  */
 import { isAbsolute } from 'node:path';
-import type { CancelSignal } from '../../agent/protocol/cancel.ts';
+import { type CancelSignal, CancelSource } from '../../agent/protocol/cancel.ts';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import { MAX_PROCESSES } from '../../agent/protocol/limits.ts';
 import { Scope } from '../../agent/protocol/scope.ts';
@@ -19,7 +19,7 @@ import { planRootfs } from '../storage/rootfs.ts';
 import { type NetworkOptions, readOptions, type SandboxOptions } from './config.ts';
 import { Container } from './container.ts';
 import { containerSpecMessage } from './container-spec.ts';
-import { CREATE_CALL_MS } from './deadlines.ts';
+import { CREATE_CALL_MS, RELEASE_MS } from './deadlines.ts';
 import type { SandboxListener } from './events.ts';
 import { deleteInGuest, isUnanswered, takeBackContainer } from './give-up.ts';
 import { checkHooks, LifecycleHooks, type RunHook } from './hooks.ts';
@@ -32,7 +32,7 @@ import { SandboxGroup } from './sandbox-group.ts';
 import { type SandboxConfig, SandboxMachine, type SandboxMachineParts } from './sandbox-machine.ts';
 import { networkPathOf, type StandIn, type StartStandIn } from './stand-in.ts';
 import type { ProcessExit, SandboxStatus } from './status.ts';
-import { step } from './step.ts';
+import { step, within } from './step.ts';
 import { checkUpdate } from './update.ts';
 
 /** The first number that no process of the host has (PID_MAX_LIMIT): execs are numbered from here. */
@@ -82,8 +82,8 @@ export class Sandbox {
   readonly #machine: SandboxMachine;
   readonly #group: SandboxGroup;
   readonly #containers = new Map<string, Entry>();
-  /** Ids that are being created. */
-  readonly #reserved = new Set<string>();
+  /** Those that are being made, by id: what gives one up, and its end. */
+  readonly #making = new Map<string, { readonly cancel: CancelSource; readonly ended: Promise<unknown> }>();
   #nextExecPid = FIRST_EXEC_PID;
   #nextContainer = 0;
 
@@ -110,12 +110,12 @@ export class Sandbox {
 
   /** Whether nothing lives here and nothing is being made. */
   get idle(): boolean {
-    return this.#containers.size === 0 && this.#reserved.size === 0;
+    return this.#containers.size === 0 && this.#making.size === 0;
   }
 
   /** Whether an id is in use, by a container or by one being created. */
   has(id: string): boolean {
-    return this.#containers.has(id) || this.#reserved.has(id);
+    return this.#containers.has(id) || this.#making.has(id);
   }
 
   /** Throws NotFound for an id that is unknown or still being created. */
@@ -132,7 +132,22 @@ export class Sandbox {
     if (this.has(id)) throw new TskataError(Code.AlreadyExists, `container ${id} already exists`);
     if (!isAbsolute(bundle)) throw new TskataError(Code.InvalidArgument, `bundle '${bundle}' is not an absolute path`);
     this.#checkRoom();
-    this.#reserved.add(id);
+    const { signal } = request;
+    const cancel = new CancelSource();
+    signal?.addEventListener('abort', () => cancel.abort(signal.reason));
+    if (signal?.aborted) cancel.abort(signal.reason);
+    const made = this.#make({ ...request, signal: cancel });
+    const ended = made.catch(() => undefined);
+    this.#making.set(id, { cancel, ended });
+    try {
+      return await made;
+    } finally {
+      this.#making.delete(id);
+    }
+  }
+
+  async #make(request: CreateRequest): Promise<Container> {
+    const { id } = request;
     const scope = new Scope();
     try {
       const { container, machine } = await step(`create container ${id}`, () => this.#create(request, scope));
@@ -149,10 +164,8 @@ export class Sandbox {
       return container;
     } catch (error) {
       this.#warn(id, await scope.close());
-      if (this.#containers.size === 0 && this.#reserved.size === 1) await this.#machine.stop(true);
+      if (this.#containers.size === 0 && this.#making.size === 1) await this.#machine.stop(true);
       throw error;
-    } finally {
-      this.#reserved.delete(id);
     }
   }
 
@@ -195,11 +208,14 @@ export class Sandbox {
 
   /** Ends the machine and everything in it, in order if the guest still answers. Idempotent. */
   async destroy(): Promise<void> {
+    const making = [...this.#making.values()];
+    for (const { cancel } of making) cancel.abort('the sandbox ends');
     await this.#machine.stop(false);
-    for (const [id, { container, scope }] of this.#containers) {
+    const released = [...this.#containers].map(async ([id, { container, scope }]) => {
       await container.releaseIo();
       this.#warn(id, await scope.close());
-    }
+    });
+    await within(RELEASE_MS, Promise.all([...released, ...making.map(({ ended }) => ended)]), undefined);
     this.#containers.clear();
   }
 
@@ -250,7 +266,7 @@ export class Sandbox {
     scope.add(async () => this.#warn(request.id, await hooks.gone()));
     const standIn = await step('start the stand-in', () => this.#parts.startStandIn(request.id, networkPathOf(spec)));
     scope.add(() => standIn.end());
-    await hooks.creating(standIn.pid);
+    await hooks.creating(standIn.pid, request.signal);
     const container = this.#newContainer(request, plan, { machine, standIn, hooks });
     if (this.#containers.size > 0) {
       await step('limit the host cgroup', () => this.#group.place([...this.containers, container]));
@@ -311,7 +327,7 @@ export class Sandbox {
       standIn,
       machinePid: machine.vm.qemuPid,
       createdAt: new Date(),
-      afterStart: async () => this.#warn(request.id, await hooks.started()),
+      afterStart: () => hooks.started(),
       machine: (operation) => this.#machine.running(operation),
       nextExecPid: () => {
         this.#checkRoom();

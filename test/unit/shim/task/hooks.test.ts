@@ -1,9 +1,10 @@
 /** Hooks of a configuration: when they run, what they are told, and what a failing one does. */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { Code } from '../../../../agent/protocol/errors.ts';
 import { IMAGE_ROOTFS, ShimHarness } from '../../../helpers/shim-harness.ts';
+import { eventually } from '../../../helpers/tskata.ts';
 
 let shim: ShimHarness;
 let told: string;
@@ -19,7 +20,8 @@ afterEach(async () => {
 
 /** A hook that writes down its name, what it was told and its environment, and then does something more. */
 function hook(name: string, more = 'true', rest: object = {}): object {
-  const script = `{ printf '%s ' "$0"; cat; echo " $(env | grep -v '^\\(PWD\\|SHLVL\\|_\\)=')"; } >> ${told}; ${more}`;
+  // One write: two may run at a time.
+  const script = `echo "$0 $(cat) $(env | grep -v '^\\(PWD\\|SHLVL\\|_\\)=')" >> ${told}; ${more}`;
   return { path: '/bin/sh', args: ['named', '-c', script, name], env: ['A=b=c'], ...rest };
 }
 
@@ -28,7 +30,7 @@ const names = (): string[] => (existsSync(told) ? readFileSync(told, 'utf8').tri
 test('each runs at its point, with the state of the container, its own environment and the pid of the stand-in', async () => {
   const hooks = {
     poststop: [hook('poststop')],
-    poststart: [hook('poststart', 'exit 1'), hook('poststart again')],
+    poststart: [hook('poststart'), hook('poststart again')],
     createRuntime: [hook('createRuntime')],
     prestart: [hook('prestart')],
   };
@@ -61,6 +63,47 @@ test('one that fails before the start fails the Create with its words, and those
   );
   expect(names().map((line) => line.split(' ')[0])).toEqual(['createRuntime', 'poststop']);
   expect(shim.standIns.size).toBe(0);
+});
+
+test('one that fails after the start fails the Start, and ends the container', async () => {
+  const hooks = { poststart: [hook('first', 'exit 1'), hook('second')], poststop: [hook('poststop')] };
+  const { id, bundle } = shim.bundle('one', ['sleep'], { hooks });
+  await shim.task.create({ id, bundle, rootfs: IMAGE_ROOTFS });
+  await expect(shim.task.start({ id })).rejects.toThrow('hooks.poststart[0]: run sh: ended with status 1');
+  expect((await shim.task.wait({ id })).exitStatus).toBe(137);
+  expect(shim.topics).toEqual(['create', 'start', 'exit']);
+  await shim.task.delete({ id });
+  expect(names().map((line) => line.split(' ')[0])).toEqual(['first', 'poststop']);
+});
+
+test('one that has no environment can find programs; one of a bundle that is gone runs all the same', async () => {
+  const script = `echo found > ${told}.$(basename "$PATH")`;
+  const line = { path: '/bin/sh', args: ['sh', '-c', script] };
+  const { id, bundle } = shim.bundle('one', ['sleep'], { hooks: { poststop: [line] } });
+  await shim.task.create({ id, bundle, rootfs: IMAGE_ROOTFS });
+  rmSync(bundle, { recursive: true });
+  await shim.task.delete({ id });
+  expect(readdirSync(shim.directory).filter((name) => name.startsWith('told.'))).toHaveLength(1);
+});
+
+test('one of a Create that nobody waits for any more is ended, and those of the end run', async () => {
+  const hooks = { createRuntime: [hook('createRuntime', 'exec sleep 100')], poststop: [hook('poststop')] };
+  const { id, bundle } = shim.bundle('one', ['sleep'], { hooks });
+  const creating = shim.task.create({ id, bundle, rootfs: IMAGE_ROOTFS }, { timeoutMs: 500 });
+  await expect(creating).rejects.toMatchObject({ code: Code.DeadlineExceeded });
+  await eventually(() => names().at(-1)?.startsWith('poststop') === true, 10_000, 'the end of the Create');
+});
+
+test('the end of the sandbox gives up what is being made, and runs those of the end of all containers', async () => {
+  const hooks = { poststop: [hook('poststop')] };
+  const made = shim.bundle('made', ['sleep'], { hooks });
+  await shim.task.create({ ...made, rootfs: IMAGE_ROOTFS });
+  const slow = shim.bundle('slow', ['sleep'], { hooks: { ...hooks, prestart: [hook('prestart', 'exec sleep 100')] } });
+  const creating = shim.task.create({ ...slow, rootfs: IMAGE_ROOTFS.slice(0, 1) }).catch(() => undefined);
+  await eventually(() => names().length === 1, 10_000, 'the slow hook');
+  await shim.shim.shutdown('test');
+  await creating;
+  expect(names().map((line) => line.split(' ')[0])).toEqual(['prestart', 'poststop', 'poststop']);
 });
 
 test('one that takes too long is ended', async () => {
