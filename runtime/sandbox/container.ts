@@ -4,6 +4,7 @@
  */
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import type { StatsResponse } from '../../agent/protocol/generated/agent.ts';
+import { within } from '../host/step.ts';
 import { personalityNumber } from '../oci/scheduling.ts';
 import type { Spec, SpecProcess, SpecResources } from '../oci/spec.ts';
 import type { RootfsMount } from '../storage/plan.ts';
@@ -20,7 +21,6 @@ import { type OpenProcessIo, type StdioPaths, streamIds } from './process-io.ts'
 import { resourcesMessage } from './resources.ts';
 import type { StandIn } from './stand-in.ts';
 import type { ProcessExit } from './status.ts';
-import { within } from './step.ts';
 import { mergeResources } from './update.ts';
 
 /** How long an init's exit waits for those of its execs, which end with it. */

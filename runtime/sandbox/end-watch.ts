@@ -1,7 +1,7 @@
 /** Owns how work on a machine ends when the machine does, and the words for its end. */
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
+import { within } from '../host/step.ts';
 import type { Vm, VmEnd } from '../vm/vm.ts';
-import { within } from './step.ts';
 
 /** Console and QEMU lines that go into an error. */
 const SHOWN_LINES = 8;

@@ -4,10 +4,10 @@
  */
 import type { CancelSignal } from '../../agent/protocol/cancel.ts';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
+import { step } from '../host/step.ts';
 import { type HookPoint, hasHooks } from '../oci/hooks.ts';
 import type { Spec, SpecHook } from '../oci/spec.ts';
 import type { Caller } from './config.ts';
-import { step } from './step.ts';
 
 /** The specification knows no limit without `timeout`; whoever waits for a Create does. */
 const TIMEOUT_MS = 60_000;

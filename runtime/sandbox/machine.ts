@@ -7,11 +7,11 @@ import type { NetworkConfig } from '../../agent/protocol/generated/agent.ts';
 import type { Init } from '../../agent/protocol/message.ts';
 import { Scope } from '../../agent/protocol/scope.ts';
 import type { Logger } from '../host/log.ts';
+import { step, within } from '../host/step.ts';
 import type { Vm, VmConfig, VmFactory } from '../vm/vm.ts';
 import { BOOT_MS, DESTROY_CALL_MS, QUICK_CALL_MS } from './deadlines.ts';
 import { describeEnd, EndWatch } from './end-watch.ts';
 import type { ConnectGuest, GuestConnection } from './guest.ts';
-import { step, within } from './step.ts';
 
 /** Bytes of entropy that a guest starts with. */
 const ENTROPY_BYTES = 64;

@@ -3,12 +3,12 @@
  * end. Refuses to know how it is made in the guest: `start` gets that as a function.
  */
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
+import { within } from '../host/step.ts';
 import { DEAD_OUTPUT_DRAIN_MS, OUTPUT_DRAIN_MS } from './deadlines.ts';
 import type { GuestConnection } from './guest.ts';
 import type { ProcessIo, ProcessStreams, StdioPaths } from './process-io.ts';
 import { programFailure } from './start-failure.ts';
 import type { ProcessExit, ProcessStatus } from './status.ts';
-import { within } from './step.ts';
 
 /** Exit status of a process of which nothing is known. */
 const UNKNOWN_STATUS = 255;

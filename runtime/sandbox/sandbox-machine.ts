@@ -4,6 +4,7 @@
  */
 import { TskataError } from '../../agent/protocol/errors.ts';
 import type { Scope } from '../../agent/protocol/scope.ts';
+import { step } from '../host/step.ts';
 import { DiskSlots } from '../storage/disk-slots.ts';
 import { type HostMounts, SHARE_TAG, ShareTree } from '../storage/share-tree.ts';
 import type { DiskConfig, ShareConfig, VmConfig } from '../vm/vm.ts';
@@ -16,7 +17,6 @@ import { bootMachine, type Machine, type MachineParts } from './machine.ts';
 import type { MachineSize, SizePolicy } from './machine-size.ts';
 import { type NetworkGuest, type NetworkProvider, noNetwork, type OpenNetwork } from './network.ts';
 import { runningMachine, type SandboxStatus } from './status.ts';
-import { step } from './step.ts';
 
 /** What the machine is built from. */
 export interface SandboxConfig {

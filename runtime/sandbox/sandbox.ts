@@ -7,6 +7,7 @@ import { type CancelSignal, CancelSource } from '../../agent/protocol/cancel.ts'
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
 import { MAX_PROCESSES } from '../../agent/protocol/limits.ts';
 import { Scope } from '../../agent/protocol/scope.ts';
+import { step, within } from '../host/step.ts';
 import { type Bundle, readBundle, rootDirectory } from '../oci/bundle.ts';
 import type { SpecResources } from '../oci/spec.ts';
 import { acquireStorage, mountMessages, storageMessages } from '../storage/container-storage.ts';
@@ -32,7 +33,6 @@ import { SandboxGroup } from './sandbox-group.ts';
 import { type SandboxConfig, SandboxMachine, type SandboxMachineParts } from './sandbox-machine.ts';
 import { networkPathOf, type StandIn, type StartStandIn } from './stand-in.ts';
 import type { ProcessExit, SandboxStatus } from './status.ts';
-import { step, within } from './step.ts';
 import { checkUpdate } from './update.ts';
 
 /** The first number that no process of the host has (PID_MAX_LIMIT): execs are numbered from here. */
@@ -298,7 +298,7 @@ export class Sandbox {
     const idPrefix = `c${this.#nextContainer++}-`;
     const bundleRoot = rootDirectory(bundle);
     const paths = [...rootSources(request.rootfs, bundleRoot), ...mountSources(spec.mounts ?? [])];
-    const sources = inspectSources(paths);
+    const sources = await inspectSources(paths);
     const readOnly = spec.root?.readonly ?? false;
     const rootfs = planRootfs({ mounts: request.rootfs, sources, bundleRoot, readOnly, idPrefix });
     const mounts = planMounts(spec.mounts ?? [], idPrefix, sources, spec.linux ?? {});

@@ -3,12 +3,17 @@
  * One look for one container, before anything is made; the plan is computed from what was seen, and what is bound later
  * must be what was seen (device and inode). Decides nothing.
  */
-import { closeSync, constants, fstatSync, openSync, readFileSync, readlinkSync, statfsSync } from 'node:fs';
+import { constants, readFileSync, readlinkSync } from 'node:fs';
+import { open, statfs } from 'node:fs/promises';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
+import { within } from '../host/step.ts';
 import { type MountEntry, parseMountInfo } from './mount-info.ts';
 
 /** open(2): a descriptor that stands for the file and opens nothing; Node has no name for it. */
 const O_PATH = 0o10000000;
+
+/** A disk that has to start turning answers before. */
+const LOOK_MS = 10_000;
 
 /** What a path leads to. */
 type SourceKind = 'directory' | 'file' | 'socket' | 'FIFO' | 'device';
@@ -45,15 +50,25 @@ export interface SourcePath {
   readonly optional: boolean;
 }
 
-/** Looks at all paths. Throws NotFound with the place in the configuration. */
-export function inspectSources(paths: readonly SourcePath[]): HostSources {
+/**
+ * Looks at all paths. Rejects with NotFound and the place in the configuration, and with DeadlineExceeded for a path
+ * whose file system (of a server that is gone) does not answer: nothing else of the shim may wait for that.
+ */
+export async function inspectSources(paths: readonly SourcePath[], timeoutMs = LOOK_MS): Promise<HostSources> {
   const found = new Map<string, HostSource>();
   if (paths.length === 0) return found;
   const mounts = parseMountInfo(readFileSync('/proc/self/mountinfo', 'utf8'));
   for (const { path, where, optional } of paths) {
     try {
-      if (!found.has(path)) found.set(path, inspect(path, mounts));
+      if (found.has(path)) continue;
+      const source = await within(timeoutMs, inspect(path, mounts), undefined);
+      if (source === undefined) {
+        const fact = `its file system has not answered for ${timeoutMs / 1000} s - look at who serves it`;
+        throw new TskataError(Code.DeadlineExceeded, `${where}: share ${path} with the guest - ${fact}`);
+      }
+      found.set(path, source);
     } catch (error) {
+      if (error instanceof TskataError) throw error;
       const code = (error as NodeJS.ErrnoException).code ?? String(error);
       if (optional && (code === 'ENOENT' || code === 'ENOTDIR')) continue;
       const fact = code === 'ENOENT' ? 'there is no such file or directory - create it first' : code;
@@ -63,15 +78,16 @@ export function inspectSources(paths: readonly SourcePath[]): HostSources {
   return found;
 }
 
-function inspect(path: string, mounts: ReadonlyMap<number, MountEntry>): HostSource {
-  const fd = openSync(path, O_PATH | constants.O_NOCTTY);
+async function inspect(path: string, mounts: ReadonlyMap<number, MountEntry>): Promise<HostSource> {
+  const handle = await open(path, O_PATH | constants.O_NOCTTY);
+  const { fd } = handle;
   try {
-    const { dev: device, ino: inode, mode, uid, gid } = fstatSync(fd, { bigint: true });
+    const { dev: device, ino: inode, mode, uid, gid } = await handle.stat({ bigint: true });
     const real = readlinkSync(`/proc/self/fd/${fd}`);
     const mount = mounts.get(mountId(fd));
     // A mount that came after the table was read.
     if (mount === undefined) throw new Error('its mount has just changed - try again');
-    const { blocks, bsize } = statfsSync(`/proc/self/fd/${fd}`, { bigint: true });
+    const { blocks, bsize } = await statfs(`/proc/self/fd/${fd}`, { bigint: true });
     const below = [...mounts.values()].filter(({ point }) => point.startsWith(`${real}/`)).map(({ id }) => id);
     return {
       kind: kindOf(Number(mode)),
@@ -86,7 +102,7 @@ function inspect(path: string, mounts: ReadonlyMap<number, MountEntry>): HostSou
       identity: [device, inode, mount.id, ...below].join(':'),
     };
   } finally {
-    closeSync(fd);
+    await handle.close();
   }
 }
 
