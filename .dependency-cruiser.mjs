@@ -48,6 +48,12 @@ export default {
       { path: '^shim/' },
       'the command line alone speaks the Task API from here',
     ),
+    layer(
+      'cli-not-agent',
+      { path: '^runtime/(cli/|main\\.ts$)' },
+      { path: '^runtime/agent-client/' },
+      'only a shim speaks to an agent',
+    ),
     layer('shim-not-cli', { path: '^shim/' }, { path: '^runtime/cli/' }, 'the shim has no command line'),
     layer(
       'product-not-test',

@@ -5,6 +5,8 @@
 import type { Command } from 'commander';
 import { TskataError } from '../../agent/protocol/errors.ts';
 import { loadConfig } from '../config/load.ts';
+import { parseConfig } from '../config/parse.ts';
+import type { Config } from '../config/schema.ts';
 import { type Check, examineHost } from '../qemu/doctor.ts';
 import type { CliContext, ContextSource } from './context.ts';
 import { ExitWith } from './exit.ts';
@@ -27,12 +29,20 @@ export function register(program: Command, context: ContextSource): void {
 }
 
 async function examine(context: CliContext, json: boolean): Promise<void> {
+  const { config, check } = await examineConfiguration(context);
+  const { machine, jail } = config;
   const { accelerator, checks: ofHost } = await examineHost({
     runRoot: context.runRoot,
     libRoot: context.libRoot,
     programs: context.programs,
+    config: {
+      ...(machine.accelerator === 'auto' ? {} : { accelerator: machine.accelerator }),
+      kernel: machine.kernel,
+      initrd: machine.initrd,
+      users: { first: jail.first_uid, count: jail.uid_count },
+    },
   });
-  const checks = [...ofHost, await examineConfiguration(context)];
+  const checks = [...ofHost, check];
   const problems = checks.filter((check) => check.state === 'problem');
   if (json) {
     const report = {
@@ -51,14 +61,16 @@ async function examine(context: CliContext, json: boolean): Promise<void> {
   if (problems.length > 0) throw new ExitWith(1);
 }
 
-async function examineConfiguration({ configPath }: CliContext): Promise<Check> {
+/** With a broken file the rest of the host is examined by the defaults. */
+async function examineConfiguration({ configPath }: CliContext): Promise<{ config: Config; check: Check }> {
   const name = 'configuration';
   try {
-    const { path, files } = await loadConfig(configPath);
-    return { name, state: 'ok', fact: files.length === 0 ? `no ${path}: defaults` : files.join(', ') };
+    const { config, path, files } = await loadConfig(configPath);
+    const fact = files.length === 0 ? `no ${path}: defaults` : files.join(', ');
+    return { config, check: { name, state: 'ok', fact } };
   } catch (error) {
     const cure = 'mend the file; until then nothing can be started';
-    return { name, state: 'problem', fact: TskataError.from(error).message, cure };
+    return { config: parseConfig([]), check: { name, state: 'problem', fact: TskataError.from(error).message, cure } };
   }
 }
 

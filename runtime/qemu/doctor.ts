@@ -27,6 +27,15 @@ export interface DoctorOptions {
   readonly libRoot: string;
   /** Directory of the installed programs and guest files. */
   readonly programs: string;
+  /** What the configuration says of machines and their users. */
+  readonly config: {
+    /** "kvm" or "tcg": asked for, not chosen. */
+    readonly accelerator?: string;
+    /** Files instead of the installed ones. */
+    readonly kernel?: string | undefined;
+    readonly initrd?: string | undefined;
+    readonly users: { readonly first: number; readonly count: number };
+  };
 }
 
 /** The result. */
@@ -37,9 +46,6 @@ export interface Examination {
 }
 
 const GIB = 1024 ** 3;
-/** Range of the shim (shim/keeper.ts). */
-const FIRST_UID = 200_000;
-const UID_COUNT = 65_536;
 /** Layers and scratch disks of a few images. */
 const MIN_LIB_FREE_GIB = 2;
 /** A guest of the default size, its page tables and QEMU. */
@@ -62,7 +68,7 @@ export async function examineHost(options: DoctorOptions): Promise<Examination> 
   const others = await Promise.all([
     virtiofsdCheck(options),
     ...TOOLS.map(toolCheck),
-    ...guestFiles(options.programs).map(fileCheck),
+    ...guestFiles(options).map(fileCheck),
     vhostCheck('vhost-net', VHOST_NET, 'networking through the kernel for tap devices', 'vhost_net'),
     vhostCheck('vhost-vsock', '/dev/vhost-vsock', 'the agent connection over vsock', 'vhost_vsock'),
     cgroupCheck(),
@@ -71,7 +77,7 @@ export async function examineHost(options: DoctorOptions): Promise<Examination> 
     writableCheck('run state', options.runRoot, '--run-root'),
     memoryCheck(),
     rootCheck(),
-    usersCheck(),
+    usersCheck(options.config.users),
   ]);
   return { accelerator: machine.accelerator, checks: [...machine.checks, ...others] };
 }
@@ -81,7 +87,9 @@ async function machineChecks(options: DoctorOptions): Promise<{ accelerator?: Ac
   try {
     const qemu = await findQemu(path.join(options.runRoot, 'cache'));
     const found: Check = { name: 'QEMU', state: 'ok', fact: `${qemu.version}, ${qemu.executable}` };
-    const kvm = await examineKvm({ runRoot: options.runRoot }, qemu.executable);
+    const { accelerator: override } = options.config;
+    const asked = override === undefined ? {} : { override };
+    const kvm = await examineKvm({ runRoot: options.runRoot, ...asked }, qemu.executable);
     return { accelerator: chooseAccelerator(kvm), checks: [host, found, ...explainAccelerator(kvm).map(fromStep)] };
   } catch (error) {
     return { checks: [host, problem('QEMU', TskataError.from(error).message, 'apt install qemu-system-x86')] };
@@ -116,10 +124,10 @@ async function toolCheck(tool: (typeof TOOLS)[number]): Promise<Check> {
   }
 }
 
-function guestFiles(programs: string): { name: string; file: string }[] {
+function guestFiles({ programs, config }: DoctorOptions): { name: string; file: string }[] {
   return [
-    { name: 'guest kernel', file: path.join(programs, 'guest/vmlinux') },
-    { name: 'guest initrd', file: path.join(programs, 'guest/initrd.img') },
+    { name: 'guest kernel', file: config.kernel ?? path.join(programs, 'guest/vmlinux') },
+    { name: 'guest initrd', file: config.initrd ?? path.join(programs, 'guest/initrd.img') },
     { name: 'native helper', file: path.join(programs, 'tskata-helper') },
     { name: 'user network', file: path.join(programs, 'tskata-usernet') },
     { name: 'machine profiles', file: path.join(programs, 'qemu-configs/q35-tcg.json') },
@@ -194,9 +202,11 @@ function rootCheck(): Promise<Check> {
 }
 
 /** Sandboxes take users from a range that nobody else may have. */
-async function usersCheck(): Promise<Check> {
+async function usersCheck(users: DoctorOptions['config']['users']): Promise<Check> {
   const name = 'users of sandboxes';
-  const range = `${FIRST_UID} to ${FIRST_UID + UID_COUNT - 1}`;
+  const range = `${users.first} to ${users.first + users.count - 1}`;
+  const overlaps = (first: number, count: number): boolean =>
+    first < users.first + users.count && first + count > users.first;
   const [passwd, subuid] = await Promise.all(
     ['/etc/passwd', '/etc/subuid'].map((file) => readFile(file, 'utf8').catch(() => '')),
   );
@@ -211,10 +221,6 @@ async function usersCheck(): Promise<Check> {
   if (taken.length === 0) return { name, state: 'ok', fact: range };
   const fact = `${range} overlap with ${taken.slice(0, 3).join(', ')}`;
   return { name, state: 'note', fact, cure: 'move the other users: the same number would be the same user' };
-}
-
-function overlaps(first: number, count: number): boolean {
-  return first < FIRST_UID + UID_COUNT && first + count > FIRST_UID;
 }
 
 function problem(name: string, fact: string, cure: string): Check {

@@ -12,6 +12,8 @@ import type { ProcessExit, ProcessStatus } from './status.ts';
 
 /** Exit status of a process of which nothing is known. */
 const UNKNOWN_STATUS = 255;
+/** Of a limit of its own, or of its machine, which has that of all limits. */
+export const OUT_OF_MEMORY = 'the container ran out of memory, and the kernel killed it - give it a higher limit (-m)';
 /** Exit status of a process whose machine ended: as if killed. */
 const KILLED_STATUS = 137;
 /** Exit status of a process that did not start, not for want of its program. */
@@ -158,7 +160,8 @@ export class GuestProcess {
       this.#io?.stopInput();
       const status = Math.min(answer.exitStatus, UNKNOWN_STATUS);
       // The time is the host's: the guest's clock is not to be trusted.
-      this.#known = { status, at: new Date(), oomKilled: answer.oomKilled };
+      const { oomKilled } = answer;
+      this.#known = { status, at: new Date(), oomKilled, ...(oomKilled ? { reason: OUT_OF_MEMORY } : {}) };
       const counts = { stdout: answer.stdoutBytes, stderr: answer.stderrBytes };
       if (this.#io !== undefined) await within(OUTPUT_DRAIN_MS, this.#io.delivered(counts), undefined);
       return this.#known;

@@ -2,6 +2,7 @@
  * Owns one sandbox: the containers in one machine, and the order in which they come and go. Refuses to know QEMU, tasks
  * and clients. One process can hold several.
  */
+import { randomInt } from 'node:crypto';
 import { isAbsolute } from 'node:path';
 import { type CancelSignal, CancelSource } from '../../agent/protocol/cancel.ts';
 import { Code, TskataError } from '../../agent/protocol/errors.ts';
@@ -35,8 +36,10 @@ import { networkPathOf, type StandIn, type StartStandIn } from './stand-in.ts';
 import type { ProcessExit, SandboxStatus } from './status.ts';
 import { checkUpdate } from './update.ts';
 
-/** The first number that no process of the host has (PID_MAX_LIMIT): execs are numbered from here. */
+/** The first number that no process of the host has (PID_MAX_LIMIT): execs are numbered from there. */
 const FIRST_EXEC_PID = 4_194_305;
+/** Each sandbox begins somewhere of its own below this, so that the execs of two are not the same to whoever sees both. */
+const LAST_FIRST_EXEC_PID = 2 ** 31 - 2 ** 24;
 const KILLED_STATUS = 137;
 
 /** What the sandbox works with. */
@@ -84,7 +87,7 @@ export class Sandbox {
   readonly #containers = new Map<string, Entry>();
   /** Those that are being made, by id: what gives one up, and its end. */
   readonly #making = new Map<string, { readonly cancel: CancelSource; readonly ended: Promise<unknown> }>();
-  #nextExecPid = FIRST_EXEC_PID;
+  #nextExecPid = randomInt(FIRST_EXEC_PID, LAST_FIRST_EXEC_PID);
   #nextContainer = 0;
 
   constructor(config: SandboxConfig, parts: SandboxParts) {

@@ -5,6 +5,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { OUT_OF_MEMORY } from '../../runtime/sandbox/process.ts';
 import { isAlive } from '../../runtime/state/process-ref.ts';
 import type { ContainerRecord } from '../../runtime/state/record.ts';
 import { StateStore } from '../../runtime/state/store.ts';
@@ -105,14 +106,16 @@ test('QEMU is killed under a foreground run: its exit code, and why', async () =
 });
 
 test('a container eats its memory: 137, and the record says that it was for memory', async () => {
-  const { status } = await tskata.call(['run', '--network', 'none', '-m', '32m', 'busybox', 'tail', '/dev/zero']);
-  expect(status).toBe(137);
+  const eat = ['run', '--network', 'none', '-m', '32m', 'busybox', 'tail', '/dev/zero'];
+  const { status, stderr } = await tskata.call(eat);
+  expect({ status, stderr }).toEqual({ status: 137, stderr: `tskata: ${OUT_OF_MEMORY}\n` });
   expect(store.list()[0]?.record?.exit).toMatchObject({ status: 137, oomKilled: true });
 });
 
 test('a guest eats all of its memory: it says so, and ends or goes on', { timeout: 90_000 }, async () => {
-  const { status } = await tskata.call(['run', '--rm', '--network', 'none', 'busybox', 'tail', '/dev/zero']);
+  const { status, stderr } = await tskata.call(['run', '--rm', '--network', 'none', 'busybox', 'tail', '/dev/zero']);
   expect(status).toBe(137);
+  expect(stderr).toMatch(/ran out of memory|the virtual machine ended/);
 });
 
 test('a device as a volume is refused by name', async () => {

@@ -1,10 +1,10 @@
 /** The examination of a host: what is there is found, what is missing is a problem with a cure. */
 import { readFileSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Check, examineHost } from '../../../../runtime/qemu/doctor.ts';
+import { type Check, type DoctorOptions, examineHost } from '../../../../runtime/qemu/doctor.ts';
 
 let directory: string;
 const byName = (checks: readonly Check[]) => new Map(checks.map((check) => [check.name, check]));
@@ -14,9 +14,29 @@ beforeAll(async () => {
 });
 afterAll(() => rm(directory, { recursive: true, force: true }));
 
+const options = (config: Partial<DoctorOptions['config']> = {}): DoctorOptions => ({
+  runRoot: directory,
+  libRoot: directory,
+  programs: directory,
+  config: { users: { first: 200_000, count: 65_536 }, ...config },
+});
+
 describe('an examination', () => {
+  it('goes by the configuration', async () => {
+    const kernel = join(directory, 'kernel');
+    await writeFile(kernel, '');
+    const users = { first: 0, count: 10 };
+    const { accelerator, checks } = await examineHost(options({ accelerator: 'tcg', kernel, users }));
+    expect(accelerator).toMatchObject({ name: 'tcg', reason: expect.stringContaining('asks for it') });
+    expect(byName(checks).get('guest kernel')).toMatchObject({ state: 'ok', fact: kernel });
+    expect(byName(checks).get('users of sandboxes')).toMatchObject({
+      state: 'note',
+      fact: expect.stringMatching(/^0 to 9 overlap with user root/),
+    });
+  });
+
   it('explains the accelerator step by step, and names what is not installed', async () => {
-    const { accelerator, checks } = await examineHost({ runRoot: directory, libRoot: directory, programs: directory });
+    const { accelerator, checks } = await examineHost(options());
     const found = byName(checks);
     expect(accelerator?.name).toMatch(/^(kvm|tcg)$/);
     for (const step of ['CPU virtualization', 'KVM module', '/dev/kvm', 'test guest under KVM']) {
@@ -38,11 +58,7 @@ describe('an examination', () => {
   it('works without QEMU', async () => {
     process.env.TSKATA_QEMU = '/no/such/qemu';
     try {
-      const { accelerator, checks } = await examineHost({
-        runRoot: directory,
-        libRoot: directory,
-        programs: directory,
-      });
+      const { accelerator, checks } = await examineHost(options());
       expect(accelerator).toBeUndefined();
       expect(byName(checks).get('QEMU')).toMatchObject({ state: 'problem', cure: 'apt install qemu-system-x86' });
     } finally {
