@@ -1,8 +1,8 @@
 /**
- * `npm run bench`: every number that the project states, measured side by side in one run. Prints a table and writes JSON to
+ * `npm run bench`: the project's numbers, measured side by side in one run. Prints a table and writes JSON to
  * build/bench.json. Options: --quick (few repetitions), --loaded (do not insist on an idle machine).
  */
-import { writeFileSync } from 'node:fs';
+import { statSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg } from 'node:os';
 import { join } from 'node:path';
 import { printTable } from '../../runtime/cli/table.ts';
@@ -11,6 +11,7 @@ import { measureColdBoot } from './cold-boot.ts';
 import { measureIdle } from './idle.ts';
 import { measureRunTrue } from './run-true.ts';
 import { type Ratio, ratioOfMedians, summarize } from './statistics.ts';
+import { measureStreams, type StreamMeasure } from './streams.ts';
 
 const quick = process.argv.includes('--quick');
 const MAX_LOAD_PER_CPU = 0.5;
@@ -26,6 +27,7 @@ const boot = await measureColdBoot(quick ? 5 : 10);
 const run = await measureRunTrue(quick ? 5 : 30);
 const idle = await measureIdle();
 const instructions = await measureAgentInstructions();
+const streams = await measureStreams();
 
 const ratio = ({ value, low, high }: Ratio): string => `${value.toFixed(2)} (${low.toFixed(2)}-${high.toFixed(2)})`;
 const seconds = (values: readonly number[]): string => {
@@ -36,6 +38,11 @@ const counts = (values: readonly number[]): string => values.map((value) => valu
 const isEqual = (count: 'ready' | 'answered'): boolean => instructions[0][count] === instructions[1][count];
 const equality = (count: 'ready' | 'answered'): string => `${isEqual(count) ? '' : 'NOT '}equal in two boots`;
 const mib = (bytes: number): string => `${(bytes / MIB).toFixed(1)} MiB`;
+const flow = ({ megabytesPerS, callMs }: StreamMeasure): string =>
+  `${megabytesPerS.toFixed(0)} MB/s, a call's 99th percentile ${callMs.toFixed(0)} ms`;
+const sizes = ['guest/vmlinuz', 'tskata-agent', 'tskata-helper'].map(
+  (name) => [name, statSync(join(import.meta.dirname, '../../build/lib', name)).size] as const,
+);
 
 printTable(
   ['MEASURE', 'VALUE (min / p50 / p90)', 'PEER', 'RATIO OF MEDIANS (95 %)'],
@@ -74,6 +81,9 @@ printTable(
     ],
     ['guest RAM minus MemAvailable, idle', `${mib(idle.guestUsedBytes)} of ${mib(idle.guestRamBytes)}`, '', ''],
     ['agent resident', mib(idle.agentResidentBytes), '', ''],
+    ['a GiB out of the guest', flow(streams.out), '', ''],
+    ['a GiB into the guest', flow(streams.in), '', ''],
+    ...sizes.map(([name, bytes]) => [`size of ${name}`, mib(bytes), '', '']),
     [
       "instructions, the agent's execve to ready",
       counts(instructions.map(({ ready }) => ready)),
@@ -89,12 +99,25 @@ printTable(
   ],
 );
 
-const report = { at: new Date().toISOString(), loadAverage: load, boot, run, idle, instructions };
+const report = {
+  at: new Date().toISOString(),
+  loadAverage: load,
+  boot,
+  run,
+  idle,
+  instructions,
+  streams,
+  sizes: Object.fromEntries(sizes),
+};
 const missed = [
   ...(ratioOfMedians(boot.subjectCpu, boot.plainCpu).value > 0.5
     ? ['a cold boot costs more than half of plain QEMU']
     : []),
   ...(idle.guestUsedBytes > 40 * MIB ? ['an idle guest uses more than 40 MiB'] : []),
+  ...Object.entries(streams).flatMap(([way, { megabytesPerS, callMs }]) => [
+    ...(megabytesPerS < 40 ? [`less than 40 MB/s ${way}`] : []),
+    ...(callMs >= 100 ? [`a call takes 100 ms and more while bytes go ${way}`] : []),
+  ]),
   ...(isEqual('ready') && isEqual('answered') ? [] : ['two boots differ in their instructions']),
 ];
 for (const target of missed) process.stderr.write(`bench: ${target}\n`);

@@ -51,8 +51,23 @@ test('input reaches the program whole and ends; both outputs come back apart', {
 });
 
 test('an orphan that holds the pipe holds nobody up', { timeout: TIMEOUT_MS }, async () => {
+  const events = pods.events();
+  await eventually(
+    async () => {
+      await pods.exec('app', `watch${Date.now()}`, 'true');
+      return events.seen().length > 0;
+    },
+    60_000,
+    'events',
+  );
   const orphan = await pods.exec('app', 'orphan', 'sh', '-c', 'sleep 1000 & echo out; exit 3');
   expect(orphan).toEqual({ status: 3, stdout: 'out\n', stderr: '' });
+  const at = (topic: string): number =>
+    events.seen().find((event) => event.process === 'orphan' && event.topic === topic)?.atMs ?? Number.NaN;
+  await eventually(() => at('exit') > 0, 30_000, 'the exit');
+  events.child.kill('SIGKILL');
+  // Output that nobody takes holds an exit up for ten seconds.
+  expect(at('exit') - at('exec-started')).toBeLessThan(5_000);
 });
 
 test('a terminal has a size and one stream, and hands keys on', { timeout: TIMEOUT_MS }, async () => {

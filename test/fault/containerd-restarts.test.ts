@@ -13,6 +13,8 @@ const PODS = 5;
 const RESTARTS = Number(process.env.TSKATA_TEST_RESTARTS ?? 20);
 const SEED = Number(process.env.TSKATA_TEST_SEED ?? Date.now() % 100_000);
 const TIMEOUT_MS = 900_000;
+/** By the numbers of containerd.v1.types.Status. */
+const STATUSES = ['UNKNOWN', 'CREATED', 'RUNNING', 'STOPPED', 'PAUSED', 'PAUSING'];
 
 let containerd: Containerd;
 let pods: CtrPods;
@@ -21,7 +23,10 @@ let state = SEED;
 beforeAll(async () => {
   containerd = await Containerd.start({ withoutImages: true });
   pods = new CtrPods(containerd);
-  for (let index = 0; index < PODS; index++) await pods.sandbox(`pod${index}`);
+  for (let index = 0; index < PODS; index++) {
+    await pods.sandbox(`pod${index}`);
+    await pods.container(`pod${index}`, `pod${index}-app`, 'sleep', '1000000');
+  }
 }, TIMEOUT_MS);
 
 afterAll(async () => {
@@ -71,27 +76,42 @@ async function durations(): Promise<Map<string, number>> {
 
 /** The pods as containerd knows them, by id. */
 async function known(): Promise<Map<string, { pid: number; status: string }>> {
-  return new Map([...(await pods.tasks())].filter(([id]) => /^pod\d+$/.test(id)));
+  return new Map([...(await pods.tasks())].filter(([id]) => /^pod\d+(-app)?$/.test(id)));
 }
 
-/** The shim of a pod knows no container beside those that containerd knows. */
-async function shimKnows(pod: string, id: string): Promise<boolean> {
+/** What the shim of a pod says of a container: undefined for one that it does not know. */
+async function shimSays(pod: string, id: string): Promise<string | undefined> {
   const shim = await connectShim(pods.record(pod).socket);
   try {
-    await shim.task.state({ id }, { timeoutMs: 10_000 });
-    return true;
+    return STATUSES[(await shim.task.state({ id }, { timeoutMs: 10_000 })).status];
   } catch (error) {
     if ((error as { code?: unknown }).code !== Code.NotFound) throw error;
-    return false;
+    return undefined;
   } finally {
     shim.close();
   }
 }
 
+/** containerd knows exactly what the shim knows, be it a container or none. */
+async function agreed(pod: string, id: string, where: string): Promise<string | undefined> {
+  let views: (string | undefined)[] = [];
+  await eventually(
+    async () => {
+      views = [(await pods.tasks()).get(id)?.status, await shimSays(pod, id)];
+      return views[0] === views[1];
+    },
+    30_000,
+    `${where}: containerd and the shim agree`,
+  ).catch((error: Error) => {
+    throw new Error(`${error.message}: ${JSON.stringify(views)}`);
+  });
+  return views[0];
+}
+
 test(`${RESTARTS} kills of containerd, seed ${SEED}`, { timeout: TIMEOUT_MS }, async () => {
   const before = await known();
-  expect(before.size).toBe(PODS);
-  const machines = [...before.keys()].map((pod) => pods.record(pod).qemu?.pid);
+  expect(before.size).toBe(2 * PODS);
+  const machines = [...before.keys()].map((id) => pods.record(id).qemu?.pid);
   const longestMs = await durations();
   const names = [...longestMs.keys()];
   for (let round = 0; round < RESTARTS; round++) {
@@ -103,16 +123,22 @@ test(`${RESTARTS} kills of containerd, seed ${SEED}`, { timeout: TIMEOUT_MS }, a
     const under = operate?.();
     await new Promise((resolve) => setTimeout(resolve, killMs));
     await containerd.halt('SIGKILL');
-    await under;
+    const told = await under;
     await containerd.boot();
     expect(await known(), where).toEqual(before);
+    if (name !== 'create and start a pod') {
+      const status = await agreed(pod, id, where);
+      // What the client was told to have happened has happened.
+      if (told?.status === 0 && name === 'create and start') expect(status, where).toBe('RUNNING');
+      if (told?.status === 0 && name === 'delete') expect(status, where).toBeUndefined();
+    } else if (told?.status === 0) expect((await pods.tasks()).get(id)?.status, where).toBe('RUNNING');
     await pods.remove(id);
     if (name !== 'create and start a pod') {
-      await eventually(async () => !(await shimKnows(pod, id)), 30_000, `${where}: the shim forgets ${id}`);
+      await eventually(async () => (await shimSays(pod, id)) === undefined, 30_000, `${where}: the shim forgets ${id}`);
     }
     expect((await pods.exec(pod, `check${round}`, 'sh', '-c', 'exit 5')).status, where).toBe(5);
   }
-  expect([...before.keys()].map((pod) => pods.record(pod).qemu?.pid)).toEqual(machines);
-  for (const pod of before.keys()) await pods.remove(pod);
+  expect([...before.keys()].map((id) => pods.record(id).qemu?.pid)).toEqual(machines);
+  for (const id of [...before.keys()].sort().reverse()) await pods.remove(id);
   await containerd.settled();
 });

@@ -96,6 +96,37 @@ test('a guest has what its namespace has: addresses, routes, hardware address, M
   }
 });
 
+test('a pod can begin with ptp alone, and with several networks and neighbours of both families', {
+  timeout: 180_000,
+}, async () => {
+  const lined = new Pod({ tskata, talk: talk.program }, 'lined');
+  const networks = [
+    [ptp, { pod: lined.network, interface: 'eth0' }],
+    [bridge, { pod: lined.network, interface: 'net1' }],
+  ] as const;
+  const added: CniResult[] = [];
+  try {
+    for (const [config, attachment] of networks) added.push(await cni.add(config, attachment));
+    lined.network.ip('neigh add 10.77.0.250 lladdr 02:00:00:00:00:fa dev eth0 nud permanent');
+    lined.network.ip('neigh add fd88::250 lladdr 02:00:00:00:00:fb dev net1 nud permanent');
+    await lined.start();
+    for (const name of ['eth0', 'net1']) expect(await lined.state(name)).toEqual(stateIn(lined.network, name));
+    const neighbours = await lined.run('ip', 'neigh');
+    expect(neighbours).toContain('10.77.0.250 dev eth0 lladdr 02:00:00:00:00:fa');
+    expect(neighbours).toContain('fd88::250 dev net1 lladdr 02:00:00:00:00:fb');
+    for (const address of ['10.77.0.1', GATEWAY[4]]) {
+      expect(await lined.ask('tcp', address, TALK_PORT, 'l')).toContain(' said l');
+    }
+  } finally {
+    await lined.remove();
+    for (const [index, result] of added.entries()) {
+      const [config, attachment] = networks[index] ?? networks[0];
+      await cni.delete(config, attachment, result);
+    }
+    lined.network.dispose();
+  }
+});
+
 test.each([4, 6] as const)('IPv%i: from pod to pod and to the host, and back', { timeout: 120_000 }, async (family) => {
   const [here, there] = [addressOf(one, family), addressOf(two, family)];
   const ping = family === 4 ? 'ping' : 'ping6';
