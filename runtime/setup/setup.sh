@@ -39,12 +39,18 @@ if [ -n "$missing" ]; then
   export DEBIAN_FRONTEND=noninteractive
   apt-get update -q=2 || die "apt-get update failed; is the package mirror reachable?"
   # shellcheck disable=SC2086
-  apt-get install -y -q=2 --no-install-recommends -o Dpkg::Use-Pty=0 $missing >/tmp/tskata-apt.$$ 2>&1 || {
-    tail -n 20 "/tmp/tskata-apt.$$" >&2
-    rm -f "/tmp/tskata-apt.$$"
+  log=$(mktemp)
+  # apt tells its progress on descriptor 3, as KIND:PACKAGE:PERCENT:WORDS.
+  { apt-get install -y -q=2 --no-install-recommends -o Dpkg::Use-Pty=0 -o APT::Status-Fd=3 $missing 3>&1 >"$log" 2>&1 ||
+    echo failed; } | awk -F: '
+    $0 == "failed" { failed = 1 }
+    /^(dl|pm)status:/ && $3 >= due[$1] { printf "    %s %d %%\n", $1 == "dlstatus" ? "fetched" : "installed", $3; due[$1] = $3 + 20; fflush() }
+    END { exit failed }' || {
+    tail -n 20 "$log" >&2
+    rm -f "$log"
     die "apt-get install failed, see above"
   }
-  rm -f "/tmp/tskata-apt.$$"
+  rm -f "$log"
 fi
 
 stamp=node_modules/.tskata-lock

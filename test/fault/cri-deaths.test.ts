@@ -31,12 +31,18 @@ beforeAll(async () => {
   const mounts = [{ containerPath: '/shared', hostPath: shared }];
   lasting = await neighbour.start({ name: 'lasting', mounts, command: ['sh', '-c', server] });
   address = (await neighbour.status()).network?.ip ?? '';
+  await eventually(async () => (await served()) === '8000000\n', 60_000, 'what the neighbour serves');
 });
 
 afterAll(async () => {
   await neighbour?.remove();
   await containerd?.dispose();
 });
+
+/** How many bytes the neighbour gives, asked by itself. */
+async function served(): Promise<string> {
+  return (await lasting.exec('sh', '-c', 'wget -q -O - http://127.0.0.1/large | wc -c')).stdout;
+}
 
 interface Victim {
   readonly name: string;
@@ -80,5 +86,5 @@ test.each(CASES)('$name of a pod is killed, its container being $load', async ({
   await pod.remove();
   const { items } = await containerd.cri.runtime.listPodSandbox({});
   expect(items.map(({ id }) => id)).toEqual([neighbour.id]);
-  expect((await lasting.exec('sh', '-c', 'wget -q -O - http://127.0.0.1/large | wc -c')).stdout).toBe('8000000\n');
+  expect(await served()).toBe('8000000\n');
 });

@@ -1,6 +1,6 @@
 /** Pods through `ctr`, with the annotations by which containerd's CRI groups containers, and what became of them. */
 import type { ChildProcess } from 'node:child_process';
-import { copyFileSync, mkdirSync, symlinkSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ContainerRecord } from '../../runtime/state/record.ts';
 import { StateStore } from '../../runtime/state/store.ts';
@@ -28,16 +28,21 @@ export class CtrPods {
   readonly containerd: Containerd;
   readonly #rootfs: string;
   readonly #store: StateStore;
+  readonly #runtime: string;
 
-  constructor(containerd: Containerd) {
+  constructor(containerd: Containerd, runtime = 'io.containerd.tskata.v2') {
     this.containerd = containerd;
+    this.#runtime = runtime;
     this.#store = new StateStore(containerd.runRoot);
     this.#rootfs = join(containerd.directory, 'rootfs');
     for (const name of ['bin', 'proc', 'sys', 'dev', 'etc', 'tmp']) {
       mkdirSync(join(this.#rootfs, name), { recursive: true });
     }
     copyFileSync('/bin/busybox', join(this.#rootfs, 'bin/busybox'));
-    for (const name of ['sh', 'sleep', 'true']) symlinkSync('busybox', join(this.#rootfs, 'bin', name));
+    for (const name of ['sh', 'sleep', 'true']) {
+      const path = join(this.#rootfs, 'bin', name);
+      if (!existsSync(path)) symlinkSync('busybox', path);
+    }
   }
 
   /** Starts a pod's sandbox container; `flags` are more of `ctr run`. */
@@ -59,6 +64,11 @@ export class CtrPods {
   /** Starts a container with a machine of its own. */
   async single(id: string, flags: readonly string[], ...command: string[]): Promise<void> {
     await this.#ok('run', '-d', ...flags, ...this.#flags(id), '--rootfs', this.#rootfs, id, ...command);
+  }
+
+  /** Arguments of `ctr` that run a container with a machine of its own to its end, and remove it. */
+  foreground(id: string, ...command: readonly string[]): string[] {
+    return ['run', '--rm', ...this.#flags(id), '--rootfs', this.#rootfs, id, ...command];
   }
 
   /** Arguments of `ctr` that create and start a container without waiting for it. */
@@ -129,7 +139,7 @@ export class CtrPods {
 
   /** Its own parent for cgroups: the ids of other tests may be the same. */
   #flags(id: string): string[] {
-    return ['--runtime', 'io.containerd.tskata.v2', '--cgroup', `${this.containerd.cgroupParent}/${id}`];
+    return ['--runtime', this.#runtime, '--cgroup', `${this.containerd.cgroupParent}/${id}`];
   }
 
   #call(...args: readonly string[]): Promise<Result> {

@@ -20,8 +20,11 @@ export interface TestRegistry {
   readonly address: string;
   /** Its files: blobs lie below docker/registry/v2/blobs/sha256/xx/<digest>/data. */
   readonly directory: string;
-  /** Copies an image (`oci:DIR:TAG` or another transport of skopeo) to `name`, "repository:tag"; returns the full name. */
-  push(source: string, name: string): Promise<string>;
+  /**
+   * Copies an image (`oci:DIR:TAG` or another transport of skopeo) to `name`, "repository:tag", as "user:password" if it
+   * asks for one; returns the full name.
+   */
+  push(source: string, name: string, credentials?: string): Promise<string>;
   stop(): Promise<void>;
 }
 
@@ -66,8 +69,9 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Test
     address,
     directory,
     stop,
-    push: async (source, name) => {
-      const flags = ['--quiet', '--preserve-digests', '--dest-tls-verify=false'];
+    push: async (source, name, credentials) => {
+      const login = credentials === undefined ? [] : ['--dest-creds', credentials];
+      const flags = ['--quiet', '--preserve-digests', '--dest-tls-verify=false', ...login];
       const command = within('skopeo', 'copy', ...flags, source, `docker://${address}/${name}`);
       await run(...command, { timeoutMs: PUSH_TIMEOUT_MS });
       return `${address}/${name}`;

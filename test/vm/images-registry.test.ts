@@ -243,6 +243,29 @@ describe('what goes wrong', () => {
     }
   });
 
+  it('credentials are found where skopeo finds them, each for its registry', async () => {
+    const locked = await startRegistry({ htpasswd: HTPASSWD });
+    const layout = await writeLayout(join(directory, 'locked'), [{ tar: tarOf([{ name: 'file', data: 'x' }]) }]);
+    const authFile = join(directory, 'auth.json');
+    const auth = Buffer.from('tester:secret').toString('base64');
+    await writeFile(authFile, JSON.stringify({ auths: { [locked.address]: { auth } } }), { mode: 0o600 });
+    try {
+      const name = await locked.push(layout.source, 'app:v1', 'tester:secret');
+      const pull = async (more: { authFile?: string; credentials?: string }) => {
+        const store = await ImageStore.open(await mkdtemp(join(directory, 'store-')));
+        return (await store.pull(name, { ...PLAIN, ...more })).image.manifestDigest;
+      };
+      await expect(pull({})).rejects.toThrow(/refuses access/);
+      expect(await pull({ credentials: 'tester:secret' })).toBe(layout.manifest);
+      expect(await pull({ authFile })).toBe(layout.manifest);
+      process.env.REGISTRY_AUTH_FILE = authFile;
+      expect(await pull({})).toBe(layout.manifest);
+    } finally {
+      delete process.env.REGISTRY_AUTH_FILE;
+      await locked.stop();
+    }
+  });
+
   it('a blob that is damaged in the registry is never stored', async () => {
     const pushed = await push('app/damaged:v1', ['good', 'will be damaged']);
     const digest = pushed.layers[1]?.slice(7) ?? '';

@@ -118,6 +118,17 @@ describe('a running sandbox', () => {
     expect(field('qemu', 'CapBnd')).toMatch(/^0+$/);
   });
 
+  test('runs virtiofsd as root, since it makes files for every user, but without devices, mounts and the network', () => {
+    expect(field('virtiofsd', 'Uid').split(/\s+/)[0]).toBe('0');
+    const held = BigInt(`0x${field('virtiofsd', 'CapEff')}`);
+    // CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_MODULE, CAP_SYS_PTRACE, CAP_SYS_ADMIN, CAP_MKNOD.
+    for (const capability of [12n, 13n, 16n, 19n, 21n, 27n]) expect((held >> capability) & 1n).toBe(0n);
+    expect(field('virtiofsd', 'NoNewPrivs')).toBe('1');
+    expect(field('virtiofsd', 'Seccomp')).toBe('2');
+    expect(proc('virtiofsd', 'limits')).toMatch(/^Max open files\s+1000000\s+1000000\s/m);
+    expect(proc('virtiofsd', 'limits')).toMatch(/^Max core file size\s+0\s+0\s/m);
+  });
+
   test("gives every confined program namespaces of its own, and the host's network to the user-mode network alone", () => {
     const kinds = ['mnt', 'pid', 'ipc', 'uts'];
     for (const name of ['qemu', 'virtiofsd', 'usernet']) {
