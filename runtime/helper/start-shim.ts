@@ -41,6 +41,9 @@ export const SHIM_FILE = 'shim.json';
 /** The lock of the sockets is held for some system calls: longer is a holder that stands still. */
 export const LOCK_MS = 5_000;
 const LOCK_STEP_MS = 5;
+/** How long a shim may take to end whose container is deleted already. */
+const EARLIER_SHIM_MS = 5_000;
+const EARLIER_SHIM_STEP_MS = 50;
 const NS_PER_MS = 1_000_000n;
 const NEW_FILE = O.WRONLY | O.CREAT | O.TRUNC | O.NOFOLLOW;
 const SHIM_PATH = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
@@ -101,7 +104,7 @@ function startNew(sys: Sys, { target, bundle, socketPath, bootstrap }: NewShim):
     }
   }
   removeDeadCgroups(sys, target.runRoot);
-  const listener = openListener(sys, target, socketPath);
+  const listener = openListenerAfterwards(sys, target, socketPath);
   try {
     const [ours, theirs] = socketpair(sys, SOCK.STREAM);
     const message = {
@@ -168,6 +171,23 @@ function spawnDetached(sys: Sys, plan: SpawnPlan): number {
   if (count < packet.length) return child.pid;
   const view = viewOf(packet);
   throw new SysError('start shim', plan.steps[view.getInt32(4, true)]?.label ?? '', view.getInt32(8, true));
+}
+
+/**
+ * As `openListener`, when an earlier shim of the id has ended: containerd waits 3 s for one to shut down, which on a busy
+ * host takes longer, and then lets its client begin again.
+ */
+function openListenerAfterwards(sys: Sys, target: ShimTarget, path: string): number {
+  const endNs = clockNs(sys, CLOCK.MONOTONIC) + BigInt(EARLIER_SHIM_MS) * NS_PER_MS;
+  for (;;) {
+    try {
+      return openListener(sys, target, path);
+    } catch (error) {
+      const served = error instanceof TskataError && error.code === Code.AlreadyExists;
+      if (!served || clockNs(sys, CLOCK.MONOTONIC) >= endNs) throw error;
+    }
+    sys.call(SYS.poll, new Uint8Array(8), 0, EARLIER_SHIM_STEP_MS);
+  }
 }
 
 /** The listening socket. Only one of two starts of one id can win. */

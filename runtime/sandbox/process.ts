@@ -106,15 +106,11 @@ export class GuestProcess {
       await run();
     } catch (caught) {
       const error = TskataError.from(caught);
-      this.#finish(
-        this.#early ?? {
-          status: programFailure(error.message) ?? FAILED_START_STATUS,
-          at: new Date(),
-          oomKilled: false,
-          reason: error.message,
-        },
-      );
-      throw error;
+      const { message: reason } = error;
+      const status = programFailure(reason);
+      this.#finish(this.#early ?? { status: status ?? FAILED_START_STATUS, at: new Date(), oomKilled: false, reason });
+      // The reference shim has no code for a program that cannot be run; clients go by the words.
+      throw status === undefined ? error : new TskataError(Code.Unknown, reason, caught);
     }
     this.#status = { name: 'running' };
     this.#hooks.started(this);

@@ -62,6 +62,14 @@ test('of many starts of one id exactly one wins', async () => {
   await shims.facts(readFileSync(join(shims.bundle, 'address'), 'utf8'));
 });
 
+test('a shim that is about to end is waited for', async () => {
+  const { pid } = await shims.facts(await shims.start());
+  const again = shims.start();
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  await shims.kill(pid);
+  expect((await shims.facts(await again)).pid).not.toBe(pid);
+});
+
 test('a socket that a dead shim left is no obstacle', async () => {
   const address = await shims.start();
   const { pid } = await shims.facts(address);

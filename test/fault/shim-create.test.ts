@@ -34,23 +34,6 @@ async function expectQuickAnswers(): Promise<void> {
   expect(timesMs.sort((a, b) => a - b)[10]).toBeLessThan(50);
 }
 
-test('a volume whose server does not answer holds up its own container alone, which is refused with its place', async () => {
-  const source = join(shim.directory, 'unserved');
-  mkdirSync(source);
-  const mount = await mountUnserved(source);
-  try {
-    const volume = { destination: '/x', type: 'bind', source, options: ['rbind'] };
-    const creating = shim.create('stalled', { mounts: [volume] });
-    const refused = expect(creating).rejects.toThrow(/mounts\[2\].source: .*has not answered for 10 s/);
-    await delay(500);
-    await expectQuickAnswers();
-    expect(await shim.sh('one', 'echo lives')).toBe('lives');
-    await refused;
-  } finally {
-    await mount.end();
-  }
-});
-
 test('State, Stats, Kill and Wait do not wait behind a Create', async () => {
   signalShares('SIGSTOP');
   let created = false;
@@ -70,4 +53,21 @@ test('State, Stats, Kill and Wait do not wait behind a Create', async () => {
   await creating;
   await shim.task.start({ id: 'slow' });
   expect(await shim.sh('slow', 'echo lives')).toBe('lives');
+});
+
+test('a volume whose server does not answer holds up its own container alone, which is refused with its place', async () => {
+  const source = join(shim.directory, 'unserved');
+  mkdirSync(source);
+  const mount = await mountUnserved(source);
+  try {
+    const volume = { destination: '/x', type: 'bind', source, options: ['rbind'] };
+    const creating = shim.create('stalled', { mounts: [volume] });
+    const refused = expect(creating).rejects.toThrow(/mounts\[2\].source: .*has not answered for 10 s/);
+    await delay(500);
+    await expectQuickAnswers();
+    expect(await shim.sh('one', 'echo lives')).toBe('lives');
+    await refused;
+  } finally {
+    await mount.end();
+  }
 });

@@ -67,8 +67,8 @@ export class CtrPods {
   }
 
   /** Arguments of `ctr` that run a container with a machine of its own to its end, and remove it. */
-  foreground(id: string, ...command: readonly string[]): string[] {
-    return ['run', '--rm', ...this.#flags(id), '--rootfs', this.#rootfs, id, ...command];
+  foreground(id: string, flags: readonly string[], ...command: readonly string[]): string[] {
+    return ['run', '--rm', ...flags, ...this.#flags(id), '--rootfs', this.#rootfs, id, ...command];
   }
 
   /** Arguments of `ctr` that create and start a container without waiting for it. */

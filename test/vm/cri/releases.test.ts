@@ -1,10 +1,11 @@
 /** The life of a pod by CRI on later releases of containerd: `pods.test.ts` looks closely on the first one. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { CONTAINERD_RELEASES, type ContainerdRelease } from '../../helpers/containerd/programs.ts';
 import { Containerd } from '../../helpers/containerd.ts';
 import { ContainerState } from '../../helpers/cri/generated/cri.ts';
 import { Pod } from '../../helpers/cri/pod.ts';
+import { eventually } from '../../helpers/tskata.ts';
 
 // For a machine with several times more work than cores.
 vi.setConfig({ testTimeout: 300_000, hookTimeout: 300_000 });
@@ -78,17 +79,24 @@ describe.each(LATER)('containerd %s', (release) => {
 describe.each(CONTAINERD_RELEASES)('containerd %s', (release) => {
   test('finds again what ran on and what ended while it was away', async () => {
     const containerd = await Containerd.start({ release });
+    onTestFinished(() => containerd.dispose());
     const pod = await Pod.run(containerd, 'tskata');
     const staying = await pod.start({ name: 'staying', command: ['sleep', '1000'] });
     const ending = await pod.start({ name: 'ending', command: ['sh', '-c', 'sleep 2; exit 9'] });
     await containerd.halt('SIGKILL');
     await sleep(AWAY_MS);
     await containerd.boot();
+    // CRI answers a moment after the daemon.
+    const isServing = () =>
+      containerd.cri.runtime.listPodSandbox({}).then(
+        () => true,
+        () => false,
+      );
+    await eventually(isServing, 60_000, 'a CRI that answers');
     expect(await ending.exit()).toBe(9);
     expect((await staying.status()).state).toBe(ContainerState.CONTAINER_RUNNING);
     expect(await staying.exec('sh', '-c', 'exit 4')).toMatchObject({ status: 4 });
     expect((await pod.shell('echo again')).stdout).toBe('again\n');
     await pod.remove();
-    await containerd.dispose();
   });
 });

@@ -145,7 +145,7 @@ describe('refusals', () => {
     await shim.task.create({ id, bundle, rootfs: IMAGE_ROOTFS });
     const waiting = shim.task.wait({ id });
     await expect(shim.task.start({ id })).rejects.toMatchObject({
-      code: Code.InvalidArgument,
+      code: Code.Unknown,
       message: expect.stringContaining('exec: "nope": executable file not found in $PATH'),
     });
     expect((await waiting).exitStatus).toBe(127);

@@ -31,7 +31,7 @@ describe('execs', () => {
     expect(pid).toBeGreaterThan(4_194_304);
     expect((await shim.task.wait({ id, execId: 'e1' })).exitStatus).toBe(3);
     await shim.task.exec({ id, execId: 'e2', spec: spec(['nope']) });
-    await expect(shim.task.start({ id, execId: 'e2' })).rejects.toMatchObject({ code: Code.InvalidArgument });
+    await expect(shim.task.start({ id, execId: 'e2' })).rejects.toMatchObject({ code: Code.Unknown });
     expect((await shim.task.delete({ id, execId: 'e2' })).exitStatus).toBe(127);
     expect((await shim.task.delete({ id, execId: 'e1' })).exitStatus).toBe(3);
     await expect(shim.task.state({ id, execId: 'e1' })).rejects.toMatchObject({ code: Code.NotFound });
