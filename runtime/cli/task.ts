@@ -1,6 +1,7 @@
 /**
  * A shim, seen from the command line: started as containerd starts one, spoken to in containerd's Task API. There is no
- * other way in.
+ * other way in. The one thing more that is said is who speaks (`-caller command`): annotations of `io.tskata.*` that order
+ * the network, ports and the log are taken from the command's own bundles alone, since a tenant could write them too.
  */
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
