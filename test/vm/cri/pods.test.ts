@@ -244,6 +244,8 @@ describe.each(HANDLERS)('a pod with shared process ids on %s', (handler) => {
   });
 });
 
+const IDLE_MS = 10_000;
+
 test('an idle pod costs the host what its RuntimeClass says', async () => {
   const before = new Set((await containerd.traces()).processes);
   const pod = await Pod.run(containerd, 'tskata');
@@ -265,9 +267,26 @@ test('an idle pod costs the host what its RuntimeClass says', async () => {
   process.stderr.write(`an idle pod: ${mib.toFixed(0)} MiB of ${overheadMib}\n`);
   expect(mib).toBeLessThan(overheadMib);
   expect(mib).toBeGreaterThan(overheadMib / 3);
+  const pids = processes.map((line) => Number(line.split(' ')[1]));
+  const beforeMs = cpuMs(pids);
+  await new Promise((resolve) => setTimeout(resolve, IDLE_MS));
+  const milliCpus = ((cpuMs(pids) - beforeMs) / IDLE_MS) * 1_000;
+  const overheadCpus = Number(/^ +cpu: "(\d+)m"$/m.exec(manifest)?.[1]);
+  process.stderr.write(`an idle pod: ${milliCpus.toFixed(0)} of ${overheadCpus} thousandths of a processor\n`);
+  expect(milliCpus).toBeLessThan(overheadCpus);
   await container.stop();
   await pod.remove();
 });
+
+/** Processor time of processes so far, in milliseconds (a tick of the kernel's is 10). */
+function cpuMs(pids: readonly number[]): number {
+  const ticks = pids.map((pid) => {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return Number(fields[11]) + Number(fields[12]);
+  });
+  return 10 * ticks.reduce((sum, one) => sum + one, 0);
+}
 
 /** Memory of a process, with its part of what it shares. */
 function proportionalKib(pid: number): number {
