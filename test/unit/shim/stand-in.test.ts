@@ -58,7 +58,7 @@ test('whoever kills it kills the container', async () => {
 test('a start that fails and a machine that ends take it along', async () => {
   await created('one', 'nope');
   await created('two', 'sleep');
-  await expect(shim.task.start({ id: 'one' })).rejects.toMatchObject({ code: Code.InvalidArgument });
+  await expect(shim.task.start({ id: 'one' })).rejects.toMatchObject({ code: Code.Unknown });
   expect([...shim.standIns.keys()]).toEqual(['two']);
   const waiting = shim.task.wait({ id: 'two' });
   shim.vms.last.end('killed', []);
