@@ -38,9 +38,9 @@ if [ -n "$missing" ]; then
   say "installing Debian packages:$missing"
   export DEBIAN_FRONTEND=noninteractive
   apt-get update -q=2 || die "apt-get update failed; is the package mirror reachable?"
-  # shellcheck disable=SC2086
   log=$(mktemp)
   # apt tells its progress on descriptor 3, as KIND:PACKAGE:PERCENT:WORDS.
+  # shellcheck disable=SC2086
   { apt-get install -y -q=2 --no-install-recommends -o Dpkg::Use-Pty=0 -o APT::Status-Fd=3 $missing 3>&1 >"$log" 2>&1 ||
     echo failed; } | awk -F: '
     $0 == "failed" { failed = 1 }

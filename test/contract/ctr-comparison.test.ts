@@ -57,7 +57,7 @@ describe.each(HANDLERS)('on %s', (handler) => {
     const run = (...command: string[]) => ctr(...pods.foreground(`${ID}-short`, PATH, ...command));
     for (const [name, command] of [
       ['exit code', ['sh', '-c', 'echo out; echo err >&2; exit 9']],
-      ['signal', ['sh', '-c', 'kill -KILL $$']],
+      ['a signal of the first process to itself', ['sh', '-c', 'kill -KILL $$']],
     ] as const) {
       const { status, stdout, stderr } = await run(...command);
       see(name, JSON.stringify([status, stdout, stderr]));

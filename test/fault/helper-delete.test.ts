@@ -84,7 +84,7 @@ test('delete ends what the record names, and removes its directory', async () =>
 test('delete is done within the 5 s that containerd gives it, though all hang', async () => {
   mkdirSync(join(shims.build.runRoot, 's'), { recursive: true });
   const lock = join(shims.build.runRoot, 's/.lock');
-  const holder = spawn('flock', ['-x', lock, 'sh', '-c', 'echo held; kill -STOP $$'], {
+  const holder = spawn('flock', ['--no-fork', '-x', lock, 'sh', '-c', 'echo held; kill -STOP $$'], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   await once(holder.stdout, 'data');
@@ -100,7 +100,7 @@ test('delete is done within the 5 s that containerd gives it, though all hang', 
   expect(shims.delete('hung').exitStatus).toBe(137);
   expect(performance.now() - before).toBeLessThan(5_000);
   for (const { ended } of hanging) expect((await ended)[1]).toBe('SIGKILL');
-  execFileSync('pkill', ['-KILL', '-P', String(holder.pid)]);
+  holder.kill('SIGKILL');
   await once(holder, 'exit');
 });
 
@@ -152,6 +152,16 @@ test('delete ends a shim that came to no Create', async () => {
   shims.hasEnded(pid);
   expect(existsSync(address.replace('unix://', ''))).toBe(false);
   expect(existsSync(join(shims.build.runRoot, 'default', 'early'))).toBe(false);
+});
+
+test('delete ends a new shim though an earlier container of its id left a record', async () => {
+  const directory = writeRecord('reborn', 'reborn', { pid: 4_000_000, startTicks: 1 });
+  const { pid } = await shims.facts(await shims.start('reborn'));
+  expect(existsSync(join(directory, 'state.json'))).toBe(false);
+  shims.delete('reborn');
+  await eventually(() => findProcess(pid) === undefined, 5_000, 'the end of the shim');
+  shims.hasEnded(pid);
+  expect(existsSync(directory)).toBe(false);
 });
 
 test('delete answers with a recorded exit', () => {

@@ -65,6 +65,7 @@ test('of many starts of one id exactly one wins', async () => {
 test('a shim that is about to end is waited for', async () => {
   const { pid } = await shims.facts(await shims.start());
   const again = shims.start();
+  // Time for it to find the socket served: it says nothing until it has won.
   await new Promise((resolve) => setTimeout(resolve, 500));
   await shims.kill(pid);
   expect((await shims.facts(await again)).pid).not.toBe(pid);

@@ -9,7 +9,8 @@ const MOUNT =
 /** Mounts it on a directory. `end` lets all who wait go, with an error. */
 export async function mountUnserved(path: string): Promise<{ end(): Promise<void> }> {
   const server = spawn('sh', ['-c', MOUNT, path], { stdio: ['pipe', 'pipe', 'inherit'] });
-  await once(server.stdout, 'data');
+  const [first] = (await Promise.race([once(server.stdout, 'data'), once(server, 'exit')])) as [unknown];
+  if (String(first) !== 'up\n') throw new Error(`nothing was mounted on ${path}: is there a /dev/fuse?`);
   return {
     end: async () => {
       const ended = once(server, 'exit');

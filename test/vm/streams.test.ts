@@ -2,9 +2,9 @@
  * The contract over a real guest's ports: bulk arrives whole both ways, calls are answered meanwhile, and a stream that
  * nobody reads stands alone.
  *
- * The rate is judged by the guest's CPU time, because the clock would judge other work, and `streams-cost.test.ts` counts
- * what the bytes cost, and `npm run bench` times a GiB each way. A call has its promised time on an idle machine; on a busy one it must not take much longer than
- * it does without the bytes.
+ * The rate is judged by the guest's CPU time, because the clock would judge other work: `streams-cost.test.ts` counts what
+ * the bytes cost, and `npm run bench` times a GiB each way. A call has its promised time on an idle machine; on a busy one
+ * it must not take much longer than it does without the bytes.
  */
 import { createHash } from 'node:crypto';
 import { loadavg } from 'node:os';
